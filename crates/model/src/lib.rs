@@ -1,0 +1,23 @@
+//! The nouns of Gantry and their rules: what goes over the management API and what is stored.
+//!
+//! Pure: no clock, no I/O, no async. Shapes and names follow `api/openapi.yaml`; what the contract
+//! itself can check (lengths, patterns, required fields) is checked against it at the door and not
+//! repeated here.
+
+pub mod access_token;
+pub mod config;
+pub mod error;
+pub mod id;
+pub mod instance;
+pub mod organization;
+pub mod page;
+pub mod region;
+pub mod secret;
+pub mod time;
+pub mod user;
+
+pub use error::{Error, ErrorCode, Result, Violation};
+pub use id::Id;
+pub use page::{Direction, ListQuery, Page};
+pub use secret::Secret;
+pub use time::Timestamp;
