@@ -1,0 +1,48 @@
+//! What a fresh machine lacks: installed from Debian's packages when root, named otherwise.
+
+use crate::shell::{self, Outcome, has};
+
+/// A program and the Debian package that brings it.
+type Need = (&'static str, &'static str);
+
+const BUILD: &[Need] = &[("cc", "gcc"), ("git", "git")];
+const TEST: &[Need] = &[("etcd", "etcd-server"), ("etcdctl", "etcd-client")];
+const BENCH: &[Need] = &[("etcd", "etcd-server"), ("nginx", "nginx-light")];
+
+/// Makes sure that `make <word>` finds what it needs.
+pub fn run(word: &str) -> Outcome {
+    let needs = match word {
+        "test" => [BUILD, TEST].concat(),
+        "bench" => [BUILD, BENCH].concat(),
+        _ => BUILD.to_vec(),
+    };
+    let mut packages: Vec<&str> = needs
+        .iter()
+        .filter(|(program, _)| !present(program))
+        .map(|(_, package)| *package)
+        .collect();
+    if word == "test" && crate::postgres::programs().is_none() {
+        packages.push("postgresql");
+    }
+    if packages.is_empty() { Ok(()) } else { install(&packages) }
+}
+
+/// Servers live in sbin, which is not on everybody's path.
+fn present(program: &str) -> bool {
+    has(program) || std::path::Path::new("/usr/sbin").join(program).is_file()
+}
+
+fn install(packages: &[&str]) -> Outcome {
+    let line = packages.join(" ");
+    let root = shell::output("id", &["-u"]).is_ok_and(|id| id.trim() == "0");
+    if !(root && has("apt-get")) {
+        return Err(format!(
+            "missing: {line}. Install them, on Debian with\n  sudo apt-get install {line}"
+        ));
+    }
+    eprintln!("installing from Debian's packages: {line}");
+    let quiet = [("DEBIAN_FRONTEND", "noninteractive")];
+    shell::run_with("apt-get", &["update", "-qq"], &quiet)?;
+    let arguments = [&["install", "-y", "-qq", "--no-install-recommends"], packages].concat();
+    shell::run_with("apt-get", &arguments, &quiet)
+}
