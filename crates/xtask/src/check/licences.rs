@@ -31,8 +31,12 @@ const BANNED: &[(&str, &str)] = &[
     ("aws-lc-sys", "the one TLS stack is rustls with ring; this one needs cmake"),
     ("boring-sys", "the one TLS stack is rustls with ring"),
     ("cmake", "a fresh machine has no cmake"),
-    ("chrono", "the one time library is jiff"),
-    ("serde_yaml", "archived; the one YAML library is serde_norway"),
+];
+
+/// Libraries that others bring along but our crates must not name, with the reason.
+const NOT_OURS: &[(&str, &str)] = &[
+    ("chrono", "our time library is jiff"),
+    ("serde_yaml", "archived; our YAML library is serde_norway"),
 ];
 
 /// Libraries of which two versions would mean two stacks side by side.
@@ -49,6 +53,14 @@ pub fn run(metadata: &Value) -> Outcome {
         }
         if let Some((_, why)) = BANNED.iter().find(|(banned, _)| *banned == name) {
             findings.push(format!("{name}: {why}"));
+        }
+    }
+    for package in packages.iter().filter(|package| package["source"].is_null()) {
+        for dependency in list(package, "dependencies") {
+            if let Some((name, why)) = NOT_OURS.iter().find(|(name, _)| dependency["name"] == *name)
+            {
+                findings.push(format!("{} depends on {name}: {why}", text(package, "name")));
+            }
         }
     }
     for single in SINGLE {
