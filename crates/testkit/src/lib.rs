@@ -1,1 +1,13 @@
+//! What tests share: the real binary as a child process, databases to throw away, an HTTP client.
+//!
+//! Only for tests: everything panics with a readable sentence when it fails.
 
+pub mod client;
+pub mod database;
+pub mod origin;
+pub mod process;
+
+pub use client::client;
+pub use database::Database;
+pub use origin::Origin;
+pub use process::Process;
