@@ -1,0 +1,32 @@
+//! `src/gen` is what `proto/*.proto` generates.
+//!
+//! After a change of a `.proto` file this test fails; it leaves what it generated in the folder its
+//! message names, to be copied over `src/gen` and reviewed like any other change.
+
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn the_committed_code_is_what_the_definitions_generate() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let fresh = Path::new(env!("CARGO_TARGET_TMPDIR")).join("etcd-proto");
+    fs::create_dir_all(&fresh).expect("the build's folder for tests is writable");
+
+    let descriptors =
+        protox::compile(["rpc.proto"], [root.join("proto")]).expect("the definitions are valid");
+    tonic_prost_build::configure()
+        .bytes(".")
+        .out_dir(&fresh)
+        .compile_fds(descriptors)
+        .expect("the definitions can be generated");
+
+    for file in ["etcdserverpb.rs", "mvccpb.rs"] {
+        let committed = fs::read_to_string(root.join("src/gen").join(file)).unwrap_or_default();
+        let generated = fs::read_to_string(fresh.join(file)).expect("it was just generated");
+        assert!(
+            committed == generated,
+            "src/gen/{file} is stale: copy {} over it",
+            fresh.join(file).display()
+        );
+    }
+}
