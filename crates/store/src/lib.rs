@@ -1,1 +1,24 @@
+//! SQL, and nothing else that knows SQL: one text for SQLite and PostgreSQL.
+//!
+//! Each file holds the queries of one noun. They take a [`Tx`] and decide nothing; what may be
+//! secret arrives sealed.
 
+pub mod access_token;
+pub mod audit;
+pub mod cluster;
+mod constraint;
+mod db;
+pub mod gateway;
+pub mod instance;
+mod list;
+mod migrate;
+pub mod organization;
+pub mod region;
+pub mod resource;
+pub mod revision;
+pub mod secret;
+pub mod session;
+mod sqlite;
+pub mod user;
+
+pub use db::{Db, Tx};

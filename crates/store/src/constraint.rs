@@ -1,0 +1,51 @@
+//! What the database refuses, as sentences: the constraints and what callers did to meet them.
+
+use gantry_model::Error;
+
+/// Name of a constraint, its columns as SQLite reports them, and what to tell the caller.
+const UNIQUE: [(&str, &str, &str); 7] = [
+    ("users_email", "users.email", "`email` is used by another account"),
+    (
+        "organizations_slug",
+        "organizations.slug",
+        "`name` leads to the same address as another organization's: pick another",
+    ),
+    (
+        "members_user",
+        "members.org_id, members.user_id",
+        "this user is already a member of the organization",
+    ),
+    (
+        "clusters_name",
+        "clusters.org_id, clusters.name",
+        "`name` is used by another cluster of this organization",
+    ),
+    ("clusters_domain", "clusters.domain", "`name` leads to a host name that is already in use"),
+    (
+        "resources_name",
+        "resources.kind, resources.parent_id, resources.name",
+        "`name` is already used by another object of the same kind here: pick another",
+    ),
+    (
+        "credentials_hash",
+        "credentials.cluster_id, credentials.plugin, credentials.hash",
+        "`credentials` holds a key, user name or access key that another consumer of this cluster \
+         uses: each must be unique in the cluster",
+    ),
+];
+
+/// The error for a failed statement: a conflict when a unique constraint said so.
+pub(crate) fn error(error: sqlx::Error) -> Error {
+    let Some(database) = error.as_database_error() else { return Error::internal(error) };
+    if !database.is_unique_violation() {
+        return Error::internal(error);
+    }
+    let sentence = UNIQUE.iter().find(|(name, columns, _)| {
+        database.constraint() == Some(*name)
+            || database.message().strip_prefix("UNIQUE constraint failed: ") == Some(*columns)
+    });
+    match sentence {
+        Some((_, _, sentence)) => Error::conflict(*sentence),
+        None => Error::internal(error),
+    }
+}

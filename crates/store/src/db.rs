@@ -1,0 +1,342 @@
+//! The seam over SQLite and PostgreSQL: one SQL text, `$1` placeholders, typed values, rows by name.
+//!
+//! What differs between the engines differs here and in `sqlite.rs`/`migrate.rs`, nowhere else.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use gantry_model::{Error, Id, Result, Timestamp};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgPoolOptions, PgRow};
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{
+    AssertSqlSafe, Column, Executor, PgConnection, PgPool, Postgres, Row as _, Sqlite,
+    SqliteConnection, SqlitePool, Transaction,
+};
+
+use crate::constraint;
+use crate::sqlite::{self, Writer};
+
+/// Connections to PostgreSQL per server.
+const POSTGRES_CONNECTIONS_MAX: u32 = 16;
+
+/// A database. Clones share connections.
+#[derive(Clone)]
+pub struct Db(Engine);
+
+#[derive(Clone)]
+enum Engine {
+    Sqlite { readers: SqlitePool, writer: Arc<Writer> },
+    Postgres(PgPool),
+}
+
+impl Db {
+    /// Opens or creates the SQLite database in `file`, with every migration applied.
+    pub async fn open_sqlite(file: &Path) -> Result<Self> {
+        let mut first = sqlite::connect(file).await?;
+        crate::migrate::sqlite(&mut first).await?;
+        let readers = sqlite::readers(file).await?;
+        Ok(Self(Engine::Sqlite { readers, writer: Arc::new(Writer::new(first)) }))
+    }
+
+    /// Connects to PostgreSQL, with every migration applied.
+    pub async fn open_postgres(url: &str) -> Result<Self> {
+        let pool = PgPoolOptions::new()
+            .max_connections(POSTGRES_CONNECTIONS_MAX)
+            .connect(url)
+            .await
+            .map_err(Error::internal)?;
+        crate::migrate::postgres(&pool).await?;
+        Ok(Self(Engine::Postgres(pool)))
+    }
+
+    /// A connection for reads that need not agree with each other.
+    pub async fn read(&self) -> Result<Tx> {
+        Ok(Tx::new(match &self.0 {
+            Engine::Sqlite { readers, .. } => {
+                Link::Sqlite(readers.acquire().await.map_err(failed)?)
+            }
+            Engine::Postgres(pool) => Link::Postgres(pool.acquire().await.map_err(failed)?),
+        }))
+    }
+
+    /// A connection whose reads all see the same state of the database.
+    pub async fn snapshot(&self) -> Result<Tx> {
+        Ok(Tx::new(match &self.0 {
+            Engine::Sqlite { readers, .. } => {
+                Link::SqliteSnapshot(readers.begin().await.map_err(failed)?)
+            }
+            Engine::Postgres(pool) => Link::PostgresTx(
+                pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                    .await
+                    .map_err(failed)?,
+            ),
+        }))
+    }
+
+    /// Runs `work` in one transaction and answers after its commit is durable.
+    ///
+    /// An error of `work` undoes what it did. The transaction runs in a task of its own: a caller
+    /// that goes away neither stops it half way nor leaves it open.
+    pub async fn write<T, W>(&self, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
+    {
+        let task = match &self.0 {
+            Engine::Sqlite { writer, .. } => tokio::spawn(Arc::clone(writer).write(work)),
+            Engine::Postgres(pool) => tokio::spawn(write_postgres(pool.clone(), work)),
+        };
+        task.await.map_err(Error::internal)?
+    }
+
+    /// Closes all connections; later calls fail.
+    pub async fn close(&self) {
+        match &self.0 {
+            Engine::Sqlite { readers, writer } => {
+                readers.close().await;
+                writer.close().await;
+            }
+            Engine::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+async fn write_postgres<T, W>(pool: PgPool, work: W) -> Result<T>
+where
+    W: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>>,
+{
+    let transaction = pool.begin().await.map_err(failed)?;
+    let mut tx = Tx::new(Link::PostgresTx(transaction));
+    // On an error the transaction is dropped, which rolls it back.
+    let value = work(&mut tx).await?;
+    let hooks = std::mem::take(&mut tx.after_commit);
+    if let Link::PostgresTx(transaction) = tx.link {
+        transaction.commit().await.map_err(failed)?;
+    }
+    hooks.into_iter().for_each(|hook| hook());
+    Ok(value)
+}
+
+/// Runs once the transaction it was given to is durable.
+pub(crate) type Hook = Box<dyn FnOnce() + Send>;
+
+/// A connection, inside a transaction or not.
+pub struct Tx {
+    pub(crate) link: Link,
+    pub(crate) after_commit: Vec<Hook>,
+}
+
+pub(crate) enum Link {
+    Sqlite(PoolConnection<Sqlite>),
+    SqliteSnapshot(Transaction<'static, Sqlite>),
+    SqliteWriter(Box<SqliteConnection>),
+    Postgres(PoolConnection<Postgres>),
+    PostgresTx(Transaction<'static, Postgres>),
+}
+
+enum Conn<'t> {
+    Sqlite(&'t mut SqliteConnection),
+    Postgres(&'t mut PgConnection),
+}
+
+impl Tx {
+    pub(crate) fn new(link: Link) -> Self {
+        Self { link, after_commit: Vec::new() }
+    }
+
+    /// Calls `hook` once this transaction is durable, and never if it is not. Hooks of one SQLite
+    /// database run in the order of their commits.
+    pub fn after_commit(&mut self, hook: impl FnOnce() + Send + 'static) {
+        self.after_commit.push(Box::new(hook));
+    }
+
+    fn conn(&mut self) -> Conn<'_> {
+        match &mut self.link {
+            Link::Sqlite(conn) => Conn::Sqlite(conn),
+            Link::SqliteSnapshot(conn) => Conn::Sqlite(conn),
+            Link::SqliteWriter(conn) => Conn::Sqlite(conn),
+            Link::Postgres(conn) => Conn::Postgres(conn),
+            Link::PostgresTx(conn) => Conn::Postgres(conn),
+        }
+    }
+
+    /// All rows of a query.
+    pub(crate) async fn all(&mut self, sql: impl Into<Sql>, values: Vec<Val>) -> Result<Vec<Row>> {
+        let sql = AssertSqlSafe(sql.into().0);
+        Ok(match self.conn() {
+            Conn::Sqlite(conn) => {
+                let query = sqlx::query_with(sql, sqlite_arguments(values)?);
+                let rows = conn.fetch_all(query).await.map_err(constraint::error)?;
+                rows.into_iter().map(Row::Sqlite).collect()
+            }
+            Conn::Postgres(conn) => {
+                let query = sqlx::query_with(sql, postgres_arguments(values)?);
+                let rows = conn.fetch_all(query).await.map_err(constraint::error)?;
+                rows.into_iter().map(Row::Postgres).collect()
+            }
+        })
+    }
+
+    /// The first row of a query.
+    pub(crate) async fn row(
+        &mut self,
+        sql: impl Into<Sql>,
+        values: Vec<Val>,
+    ) -> Result<Option<Row>> {
+        Ok(self.all(sql, values).await?.into_iter().next())
+    }
+
+    /// Changes rows and says how many.
+    pub(crate) async fn run(&mut self, sql: impl Into<Sql>, values: Vec<Val>) -> Result<u64> {
+        let sql = AssertSqlSafe(sql.into().0);
+        Ok(match self.conn() {
+            Conn::Sqlite(conn) => {
+                let query = sqlx::query_with(sql, sqlite_arguments(values)?);
+                conn.execute(query).await.map_err(constraint::error)?.rows_affected()
+            }
+            Conn::Postgres(conn) => {
+                let query = sqlx::query_with(sql, postgres_arguments(values)?);
+                conn.execute(query).await.map_err(constraint::error)?.rows_affected()
+            }
+        })
+    }
+}
+
+/// Text of a statement: made of constants and placeholders only, never of input.
+pub(crate) struct Sql(String);
+
+impl From<&'static str> for Sql {
+    fn from(text: &'static str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl Sql {
+    /// `text` was put together from constants; values are placeholders.
+    pub(crate) fn assembled(text: String) -> Self {
+        Self(text)
+    }
+}
+
+/// `$3, $4, $5`: `count` placeholders from number `first` on.
+pub(crate) fn placeholders(first: usize, count: usize) -> String {
+    let numbers: Vec<String> = (first..first + count).map(|n| format!("${n}")).collect();
+    numbers.join(", ")
+}
+
+/// A value for a placeholder.
+#[derive(Clone)]
+pub(crate) enum Val {
+    Int(Option<i64>),
+    Text(Option<String>),
+}
+
+macro_rules! val_from {
+    ($($from:ty: $value:ident => $val:expr;)*) => {
+        $(impl From<$from> for Val { fn from($value: $from) -> Self { $val } })*
+    };
+}
+val_from! {
+    i64: value => Self::Int(Some(value));
+    Option<i64>: value => Self::Int(value);
+    Id: value => Self::Int(Some(value.get()));
+    Option<Id>: value => Self::Int(value.map(Id::get));
+    Timestamp: value => Self::Int(Some(value.micros()));
+    Option<Timestamp>: value => Self::Int(value.map(Timestamp::micros));
+    &str: value => Self::Text(Some(value.to_owned()));
+    &String: value => Self::Text(Some(value.clone()));
+    String: value => Self::Text(Some(value));
+    Option<&str>: value => Self::Text(value.map(str::to_owned));
+    Option<String>: value => Self::Text(value);
+}
+
+/// `vals![a, b]`: values in the order of the placeholders.
+macro_rules! vals {
+    ($($value:expr),* $(,)?) => { vec![$($crate::db::Val::from($value)),*] };
+}
+pub(crate) use vals;
+
+fn sqlite_arguments(values: Vec<Val>) -> Result<SqliteArguments> {
+    use sqlx::Arguments as _;
+    let mut arguments = SqliteArguments::default();
+    for value in values {
+        match value {
+            Val::Int(number) => arguments.add(number),
+            Val::Text(text) => arguments.add(text),
+        }
+        .map_err(Error::internal)?;
+    }
+    Ok(arguments)
+}
+
+fn postgres_arguments(values: Vec<Val>) -> Result<PgArguments> {
+    use sqlx::Arguments as _;
+    let mut arguments = PgArguments::default();
+    for value in values {
+        match value {
+            Val::Int(number) => arguments.add(number),
+            Val::Text(text) => arguments.add(text),
+        }
+        .map_err(Error::internal)?;
+    }
+    Ok(arguments)
+}
+
+/// A row whose columns are read by name.
+pub(crate) enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+impl Row {
+    pub(crate) fn int(&self, name: &str) -> Result<i64> {
+        self.int_or_null(name)?.ok_or_else(|| self.broken(name))
+    }
+
+    pub(crate) fn int_or_null(&self, name: &str) -> Result<Option<i64>> {
+        match self {
+            Self::Sqlite(row) => row.try_get(name),
+            Self::Postgres(row) => row.try_get(name),
+        }
+        .map_err(failed)
+    }
+
+    pub(crate) fn text(&self, name: &str) -> Result<String> {
+        self.text_or_null(name)?.ok_or_else(|| self.broken(name))
+    }
+
+    pub(crate) fn text_or_null(&self, name: &str) -> Result<Option<String>> {
+        match self {
+            Self::Sqlite(row) => row.try_get(name),
+            Self::Postgres(row) => row.try_get(name),
+        }
+        .map_err(failed)
+    }
+
+    pub(crate) fn id(&self, name: &str) -> Result<Id> {
+        Id::new(self.int(name)?).ok_or_else(|| self.broken(name))
+    }
+
+    pub(crate) fn time(&self, name: &str) -> Result<Timestamp> {
+        self.int(name).map(Timestamp::from_micros)
+    }
+
+    pub(crate) fn time_or_null(&self, name: &str) -> Result<Option<Timestamp>> {
+        Ok(self.int_or_null(name)?.map(Timestamp::from_micros))
+    }
+
+    fn broken(&self, name: &str) -> Error {
+        let columns: Vec<&str> = match self {
+            Self::Sqlite(row) => row.columns().iter().map(Column::name).collect(),
+            Self::Postgres(row) => row.columns().iter().map(Column::name).collect(),
+        };
+        Error::internal(format!("column {name} of ({}) holds no usable value", columns.join(", ")))
+    }
+}
+
+/// A failure of the engine that is nobody's fault out there.
+pub(crate) fn failed(error: sqlx::Error) -> Error {
+    Error::internal(error)
+}

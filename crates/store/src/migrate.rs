@@ -1,0 +1,56 @@
+//! Numbered migrations, embedded, forward only. A schema newer than this program is refused.
+
+use gantry_model::{Error, Result};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgPool, Row as _, SqliteConnection};
+
+use crate::db::failed;
+
+/// Every migration in order; the number is the position, from 1.
+const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_start.sql")];
+
+/// Key of the advisory lock that lets one server at a time migrate.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(7250115)";
+
+const CREATE: &str =
+    "CREATE TABLE IF NOT EXISTS schema_migrations (version BIGINT NOT NULL PRIMARY KEY)";
+const NEWEST: &str = "SELECT COALESCE(MAX(version), 0) AS version FROM schema_migrations";
+
+pub(crate) async fn sqlite(conn: &mut SqliteConnection) -> Result<()> {
+    let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    tx.execute(CREATE).await.map_err(failed)?;
+    let done: i64 = tx.fetch_one(NEWEST).await.and_then(|r| r.try_get(0)).map_err(failed)?;
+    for (version, text) in pending(done)? {
+        tx.execute(AssertSqlSafe(text.to_owned())).await.map_err(failed)?;
+        tx.execute(record(version)).await.map_err(failed)?;
+    }
+    tx.commit().await.map_err(failed)
+}
+
+pub(crate) async fn postgres(pool: &PgPool) -> Result<()> {
+    let mut tx = pool.begin().await.map_err(failed)?;
+    tx.execute(LOCK).await.map_err(failed)?;
+    tx.execute(CREATE).await.map_err(failed)?;
+    let done: i64 = tx.fetch_one(NEWEST).await.and_then(|r| r.try_get(0)).map_err(failed)?;
+    for (version, text) in pending(done)? {
+        let text = text.replace("TEXT /* bytewise */", "TEXT COLLATE \"C\"");
+        tx.execute(AssertSqlSafe(text)).await.map_err(failed)?;
+        tx.execute(record(version)).await.map_err(failed)?;
+    }
+    tx.commit().await.map_err(failed)
+}
+
+fn record(version: i64) -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!("INSERT INTO schema_migrations (version) VALUES ({version})"))
+}
+
+/// Migrations after version `done`.
+fn pending(done: i64) -> Result<impl Iterator<Item = (i64, &'static str)>> {
+    let known = MIGRATIONS.len() as i64;
+    if done > known {
+        return Err(Error::internal(format!(
+            "the database has schema version {done}, this program knows {known}: \
+             start the newer Gantry that wrote it, or restore a backup from before the upgrade"
+        )));
+    }
+    Ok((1..).zip(MIGRATIONS).filter(move |(version, _)| *version > done))
+}

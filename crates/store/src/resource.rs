@@ -1,0 +1,348 @@
+//! Configuration kinds: one table for documents that differ in fields, not in behaviour, and the
+//! small tables that make their labels, names, credentials and references searchable and unique.
+
+use gantry_model::{Id, ListQuery, Result, Timestamp};
+
+use crate::Tx;
+use crate::db::{Row, Sql, Val, placeholders, vals};
+use crate::list::{self, List};
+
+/// What a resource is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Application,
+    Api,
+    Consumer,
+    Certificate,
+}
+
+impl Kind {
+    /// The kind in tables, audit entries and messages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Application => "application",
+            Self::Api => "api",
+            Self::Consumer => "consumer",
+            Self::Certificate => "certificate",
+        }
+    }
+
+    /// Sort fields of the contract and the columns behind them, the default first.
+    fn orders(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Application => &[
+                ("updated_at", "t.updated_at"),
+                ("created_at", "t.created_at"),
+                ("name", "t.name"),
+                ("path_prefix", "t.sort_text"),
+            ],
+            Self::Api | Self::Consumer => &[
+                ("updated_at", "t.updated_at"),
+                ("created_at", "t.created_at"),
+                ("name", "t.name"),
+            ],
+            Self::Certificate => &[
+                ("updated_at", "t.updated_at"),
+                ("created_at", "t.created_at"),
+                ("not_after", "t.sort_number"),
+            ],
+        }
+    }
+}
+
+/// A row of `resources`.
+#[derive(Clone, Debug)]
+pub struct ResourceRow {
+    pub id: Id,
+    pub kind: Kind,
+    pub cluster_id: Id,
+    /// The application of an API, the cluster of everything else.
+    pub parent_id: Id,
+    /// Unique below the parent; certificates have none.
+    pub name: Option<String>,
+    pub active: u8,
+    pub sort_text: String,
+    pub sort_number: i64,
+    /// What a search looks at, in lower case.
+    pub search_text: String,
+    pub spec_sealed: String,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+fn resource(kind: Kind, row: &Row) -> Result<ResourceRow> {
+    Ok(ResourceRow {
+        id: row.id("id")?,
+        kind,
+        cluster_id: row.id("cluster_id")?,
+        parent_id: row.id("parent_id")?,
+        name: row.text_or_null("name")?,
+        active: u8::from(row.int("active")? != 0),
+        sort_text: row.text("sort_text")?,
+        sort_number: row.int("sort_number")?,
+        search_text: row.text("search_text")?,
+        spec_sealed: row.text("spec_sealed")?,
+        created_at: row.time("created_at")?,
+        updated_at: row.time("updated_at")?,
+    })
+}
+
+fn resources(kind: Kind, rows: &[Row]) -> Result<Vec<ResourceRow>> {
+    rows.iter().map(|row| resource(kind, row)).collect()
+}
+
+/// One page of the resources below a parent.
+pub async fn list(
+    tx: &mut Tx,
+    kind: Kind,
+    parent: Id,
+    query: &ListQuery,
+) -> Result<(Vec<ResourceRow>, i64)> {
+    page(tx, kind, "t.kind = $1 AND t.parent_id = $2", parent, query).await
+}
+
+/// One page of a whole cluster's resources.
+pub async fn list_in_cluster(
+    tx: &mut Tx,
+    kind: Kind,
+    cluster: Id,
+    query: &ListQuery,
+) -> Result<(Vec<ResourceRow>, i64)> {
+    page(tx, kind, "t.kind = $1 AND t.cluster_id = $2", cluster, query).await
+}
+
+async fn page(
+    tx: &mut Tx,
+    kind: Kind,
+    scope: &'static str,
+    owner: Id,
+    query: &ListQuery,
+) -> Result<(Vec<ResourceRow>, i64)> {
+    let list = List { columns: "t.*", from: "resources t", scope, orders: kind.orders() };
+    let (rows, count) = list::page(tx, &list, vals![kind.name(), owner], query).await?;
+    Ok((resources(kind, &rows)?, count))
+}
+
+pub async fn find(tx: &mut Tx, kind: Kind, id: Id) -> Result<Option<ResourceRow>> {
+    let row = tx
+        .row("SELECT * FROM resources WHERE id = $1 AND kind = $2", vals![id, kind.name()])
+        .await?;
+    row.as_ref().map(|row| resource(kind, row)).transpose()
+}
+
+pub async fn find_named(
+    tx: &mut Tx,
+    kind: Kind,
+    parent: Id,
+    name: &str,
+) -> Result<Option<ResourceRow>> {
+    let row = tx
+        .row(
+            "SELECT * FROM resources WHERE kind = $1 AND parent_id = $2 AND name = $3",
+            vals![kind.name(), parent, name],
+        )
+        .await?;
+    row.as_ref().map(|row| resource(kind, row)).transpose()
+}
+
+pub async fn find_many(tx: &mut Tx, kind: Kind, ids: &[Id]) -> Result<Vec<ResourceRow>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT * FROM resources WHERE kind = $1 AND id IN ({}) ORDER BY id",
+        placeholders(2, ids.len())
+    );
+    let mut values = vals![kind.name()];
+    values.extend(list::ids(ids));
+    resources(kind, &tx.all(Sql::assembled(sql), values).await?)
+}
+
+/// Every resource of one kind below a parent, by id.
+pub async fn children(tx: &mut Tx, kind: Kind, parent: Id) -> Result<Vec<ResourceRow>> {
+    let rows = tx
+        .all(
+            "SELECT * FROM resources WHERE kind = $1 AND parent_id = $2 ORDER BY id",
+            vals![kind.name(), parent],
+        )
+        .await?;
+    resources(kind, &rows)
+}
+
+/// Every resource of one kind in a cluster, by id.
+pub async fn all(tx: &mut Tx, kind: Kind, cluster: Id) -> Result<Vec<ResourceRow>> {
+    let rows = tx
+        .all(
+            "SELECT * FROM resources WHERE cluster_id = $1 AND kind = $2 ORDER BY id",
+            vals![cluster, kind.name()],
+        )
+        .await?;
+    resources(kind, &rows)
+}
+
+pub async fn has_children(tx: &mut Tx, kind: Kind, parent: Id) -> Result<bool> {
+    let row = tx
+        .row(
+            "SELECT id FROM resources WHERE kind = $1 AND parent_id = $2 LIMIT 1",
+            vals![kind.name(), parent],
+        )
+        .await?;
+    Ok(row.is_some())
+}
+
+pub async fn insert(tx: &mut Tx, row: &ResourceRow) -> Result<()> {
+    tx.run(
+        "INSERT INTO resources (id, kind, cluster_id, parent_id, name, active, sort_text,
+             sort_number, search_text, spec_sealed, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        vals![
+            row.id,
+            row.kind.name(),
+            row.cluster_id,
+            row.parent_id,
+            row.name.as_deref(),
+            i64::from(row.active),
+            &row.sort_text,
+            row.sort_number,
+            &row.search_text,
+            &row.spec_sealed,
+            row.created_at,
+            row.updated_at,
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Replaces everything but id, kind, cluster, parent and time of creation.
+pub async fn update(tx: &mut Tx, row: &ResourceRow) -> Result<()> {
+    tx.run(
+        "UPDATE resources SET name = $2, active = $3, sort_text = $4, sort_number = $5,
+             search_text = $6, spec_sealed = $7, updated_at = $8 WHERE id = $1",
+        vals![
+            row.id,
+            row.name.as_deref(),
+            i64::from(row.active),
+            &row.sort_text,
+            row.sort_number,
+            &row.search_text,
+            &row.spec_sealed,
+            row.updated_at,
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Removes a resource with its labels, names, credentials and references to others.
+pub async fn delete(tx: &mut Tx, id: Id) -> Result<()> {
+    tx.run("DELETE FROM resources WHERE id = $1", vals![id]).await?;
+    Ok(())
+}
+
+/// Makes `labels` the labels of a resource.
+pub async fn set_labels(tx: &mut Tx, row: &ResourceRow, labels: &[String]) -> Result<()> {
+    tx.run("DELETE FROM labels WHERE resource_id = $1", vals![row.id]).await?;
+    for label in labels {
+        tx.run(
+            "INSERT INTO labels (resource_id, label, cluster_id, kind) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (resource_id, label) DO NOTHING",
+            vals![row.id, label, row.cluster_id, row.kind.name()],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// Labels in use by one kind in a cluster, each once, sorted.
+pub async fn labels(tx: &mut Tx, cluster: Id, kind: Kind) -> Result<Vec<String>> {
+    let rows = tx
+        .all(
+            "SELECT DISTINCT label FROM labels WHERE cluster_id = $1 AND kind = $2 ORDER BY label",
+            vals![cluster, kind.name()],
+        )
+        .await?;
+    rows.iter().map(|row| row.text("label")).collect()
+}
+
+/// Makes `names` what a resource serves: hosts with prefix, or server names.
+pub async fn set_served_names(tx: &mut Tx, row: &ResourceRow, names: &[String]) -> Result<()> {
+    tx.run("DELETE FROM served_names WHERE resource_id = $1", vals![row.id]).await?;
+    for name in names {
+        tx.run(
+            "INSERT INTO served_names (resource_id, name, cluster_id, kind)
+             VALUES ($1, $2, $3, $4) ON CONFLICT (resource_id, name) DO NOTHING",
+            vals![row.id, name, row.cluster_id, row.kind.name()],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// Which resources of a kind serve one of `names`, as pairs of name and id.
+pub async fn serving(
+    tx: &mut Tx,
+    cluster: Id,
+    kind: Kind,
+    names: &[String],
+) -> Result<Vec<(String, Id)>> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT name, resource_id FROM served_names
+         WHERE cluster_id = $1 AND kind = $2 AND name IN ({}) ORDER BY resource_id, name",
+        placeholders(3, names.len())
+    );
+    let mut values = vals![cluster, kind.name()];
+    values.extend(names.iter().map(Val::from));
+    let rows = tx.all(Sql::assembled(sql), values).await?;
+    rows.iter().map(|row| Ok((row.text("name")?, row.id("resource_id")?))).collect()
+}
+
+/// Makes `targets` what a resource refers to.
+pub async fn set_refs(tx: &mut Tx, source: Id, targets: &[Id]) -> Result<()> {
+    tx.run("DELETE FROM resource_refs WHERE source_id = $1", vals![source]).await?;
+    for target in targets {
+        tx.run(
+            "INSERT INTO resource_refs (source_id, target_id) VALUES ($1, $2)
+             ON CONFLICT (source_id, target_id) DO NOTHING",
+            vals![source, *target],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// Name of one resource that refers to `target`, if any does.
+pub async fn referrer(tx: &mut Tx, target: Id) -> Result<Option<String>> {
+    let row = tx
+        .row(
+            "SELECT COALESCE(r.name, '') AS name FROM resource_refs f
+             JOIN resources r ON r.id = f.source_id
+             WHERE f.target_id = $1 ORDER BY r.id LIMIT 1",
+            vals![target],
+        )
+        .await?;
+    row.map(|row| row.text("name")).transpose()
+}
+
+/// Makes `hashes`, pairs of plugin and keyed hash, the credentials of a consumer.
+pub async fn set_credentials(
+    tx: &mut Tx,
+    cluster: Id,
+    consumer: Id,
+    hashes: &[(String, String)],
+) -> Result<()> {
+    tx.run("DELETE FROM credentials WHERE consumer_id = $1", vals![consumer]).await?;
+    for (plugin, hash) in hashes {
+        tx.run(
+            "INSERT INTO credentials (consumer_id, cluster_id, plugin, hash)
+             VALUES ($1, $2, $3, $4)",
+            vals![consumer, cluster, plugin, hash],
+        )
+        .await?;
+    }
+    Ok(())
+}
