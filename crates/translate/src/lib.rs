@@ -1,1 +1,70 @@
+//! Management resources in, APISIX documents out: what one cluster serves to its gateways.
+//!
+//! Pure functions, no clock and no I/O. The functions that translate assume resources that passed
+//! the functions that check; they are total all the same.
 
+mod api;
+mod application;
+mod certificate;
+mod cluster;
+mod consumer;
+mod document;
+mod expression;
+mod health;
+mod path;
+mod plugins;
+mod upstream;
+
+use std::collections::BTreeMap;
+
+use gantry_model::Id;
+use gantry_model::config::{
+    ApiSpec, ApplicationSpec, CertificateSpec, ClusterSettings, ConsumerSpec, Plugins,
+};
+
+pub use api::{api, warning};
+pub use application::{application, touches_routes};
+pub use certificate::certificate;
+pub use cluster::cluster;
+pub use consumer::consumer;
+pub use document::rank;
+pub use upstream::upstream_id;
+
+/// What gateways read: canonical JSON (sorted keys, no white space) by key, such as
+/// `/apisix/routes/2001`.
+pub type Keys = BTreeMap<String, String>;
+
+/// All that makes up the configuration of one cluster.
+#[derive(Clone, Debug)]
+pub struct ClusterConfig {
+    pub id: Id,
+    pub settings: ClusterSettings,
+    pub plugins: Plugins,
+    pub applications: BTreeMap<Id, ApplicationSpec>,
+    /// Each with the application it belongs to.
+    pub apis: BTreeMap<Id, (Id, ApiSpec)>,
+    pub consumers: BTreeMap<Id, ConsumerSpec>,
+    /// Each with the server names that were read in it.
+    pub certificates: BTreeMap<Id, (CertificateSpec, Vec<String>)>,
+}
+
+/// Every key of a cluster. Equals the union of what the functions per resource answer.
+#[must_use]
+pub fn full(config: &ClusterConfig) -> Keys {
+    let mut keys = cluster(config.id, &config.settings, &config.plugins);
+    for (id, spec) in &config.applications {
+        keys.extend(application(*id, spec));
+    }
+    for (id, (app, spec)) in &config.apis {
+        if let Some(parent) = config.applications.get(app) {
+            keys.extend(api(*id, *app, parent, spec));
+        }
+    }
+    for (id, spec) in &config.consumers {
+        keys.extend(consumer(*id, spec));
+    }
+    for (id, (spec, snis)) in &config.certificates {
+        keys.extend(certificate(*id, spec, snis));
+    }
+    keys
+}

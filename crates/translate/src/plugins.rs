@@ -1,0 +1,88 @@
+//! The three plugins that are Gantry's own, and what they stand for in APISIX: `authentication`,
+//! `acl` and `logging` (contract, schema `ClusterPlugins`). All others are copied as they are.
+
+use gantry_model::config::Plugins;
+use serde_json::{Map, Value, json};
+
+/// Plugins by their APISIX names.
+pub fn expanded(plugins: &Plugins) -> Plugins {
+    let mut expanded = Plugins::new();
+    for (name, config) in plugins {
+        match Group::of(name, config) {
+            Some(group) => expanded.extend(group.members()),
+            None => {
+                expanded.insert(name.clone(), config.clone());
+            }
+        }
+    }
+    expanded
+}
+
+/// Whether a configuration is kept but switched off.
+pub fn is_disabled(config: &Map<String, Value>) -> bool {
+    config.get("_meta").and_then(|meta| meta.get("disable")) == Some(&json!(true))
+}
+
+/// One of our own plugins.
+#[derive(Clone, Copy)]
+pub enum Group<'a> {
+    /// `type` names the plugin, the other fields are its configuration.
+    Authentication(&'a Map<String, Value>),
+    /// `mode` Allow or Deny, and lists of consumers.
+    Acl(&'a Map<String, Value>),
+    /// Logger plugins by name, or log collections.
+    Logging(&'a Map<String, Value>),
+}
+
+impl<'a> Group<'a> {
+    /// APISIX has a plugin `acl` too; ours is told by its `mode`.
+    pub fn of(name: &str, config: &'a Value) -> Option<Self> {
+        let fields = config.as_object()?;
+        match name {
+            "authentication" => Some(Self::Authentication(fields)),
+            "acl" if fields.contains_key("mode") => Some(Self::Acl(fields)),
+            "logging" => Some(Self::Logging(fields)),
+            _ => None,
+        }
+    }
+
+    /// The plugins it stands for.
+    pub fn members(self) -> Plugins {
+        match self {
+            Self::Authentication(fields) => authentication(fields).into_iter().collect(),
+            Self::Acl(fields) => acl(fields).into_iter().collect(),
+            Self::Logging(fields) => fields
+                .iter()
+                .filter(|(name, _)| *name != "log_collections")
+                .map(|(name, config)| (name.clone(), config.clone()))
+                .collect(),
+        }
+    }
+}
+
+fn authentication(fields: &Map<String, Value>) -> Option<(String, Value)> {
+    let kind = fields.get("type")?.as_str()?;
+    let mut config = fields.clone();
+    config.remove("type");
+    if let Some(strip) = config.remove("strip_credentials") {
+        config.entry("hide_credentials").or_insert(strip);
+    }
+    Some((kind.to_owned(), Value::Object(config)))
+}
+
+/// Answer of `acl` to a consumer it keeps out.
+const ACL_MESSAGE: &str = "The consumer is forbidden.";
+
+fn acl(fields: &Map<String, Value>) -> Option<(String, Value)> {
+    let (source, target) = match fields.get("mode")?.as_str()? {
+        "Allow" => ("allowed_consumers", "whitelist"),
+        "Deny" => ("denied_consumers", "blacklist"),
+        _ => return None,
+    };
+    let mut config = Map::new();
+    config.insert(target.into(), fields.get(source)?.clone());
+    let or = |name: &str, default: Value| fields.get(name).cloned().unwrap_or(default);
+    config.insert("rejected_code".into(), or("rejected_status_code", json!(403)));
+    config.insert("rejected_msg".into(), or("error_message", json!(ACL_MESSAGE)));
+    Some(("consumer-restriction".into(), Value::Object(config)))
+}
