@@ -1,0 +1,119 @@
+//! Plugins of a place, merged over the places that apply to a request and put in order.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use http::StatusCode;
+use pingora::http::{RequestHeader, ResponseHeader};
+
+use crate::{
+    answer::{Answer, Body},
+    exchange::{Exchange, Facts},
+    plugin::{Flow, Plugin},
+};
+
+/// One plugin in one configured place.
+pub struct Link {
+    pub name: &'static str,
+    /// Larger runs earlier.
+    pub priority: i64,
+    /// False for `_meta.disable`: takes part in the merge, but does not run.
+    pub enabled: bool,
+    /// Replaces the body of the plugin's answers from 400 on.
+    pub error_response: Option<Bytes>,
+    pub plugin: Arc<dyn Plugin>,
+}
+
+/// The plugins of one place by name.
+pub type Links = BTreeMap<&'static str, Arc<Link>>;
+
+/// Plugins in the order they run.
+pub struct Chain {
+    links: Box<[Arc<Link>]>,
+}
+
+impl Chain {
+    /// A chain that does nothing.
+    #[must_use]
+    pub fn empty() -> Arc<Self> {
+        Arc::new(Self { links: Box::default() })
+    }
+
+    /// Merges places, the later ones winning by name, and orders what is left.
+    #[must_use]
+    pub fn merge<'a>(places: impl IntoIterator<Item = &'a Links>) -> Self {
+        let mut merged = Links::new();
+        for links in places {
+            merged.extend(links.iter().map(|(name, link)| (*name, Arc::clone(link))));
+        }
+        let mut links: Box<[_]> = merged.into_values().filter(|link| link.enabled).collect();
+        links.sort_by_key(|link| std::cmp::Reverse(link.priority));
+        Self { links }
+    }
+
+    /// Runs the rewrite phase; Some if a plugin ended the request.
+    pub fn rewrite(&self, exchange: &mut Exchange, request: &mut RequestHeader) -> Option<Answer> {
+        self.until_answer(exchange, request, |plugin, exchange, request| {
+            plugin.rewrite(exchange, request)
+        })
+    }
+
+    /// Runs the access phase; Some if a plugin ended the request.
+    pub fn access(&self, exchange: &mut Exchange, request: &mut RequestHeader) -> Option<Answer> {
+        self.until_answer(exchange, request, |plugin, exchange, request| {
+            plugin.access(exchange, request)
+        })
+    }
+
+    /// Lets every plugin see and change the response head.
+    pub fn response_headers(
+        &self,
+        exchange: &mut Exchange,
+        request: &RequestHeader,
+        response: &mut ResponseHeader,
+    ) {
+        for link in &self.links {
+            link.plugin.response_headers(exchange, request, response);
+        }
+    }
+
+    /// Lets every plugin see and change a piece of the response body.
+    pub fn response_body(&self, exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool) {
+        for link in &self.links {
+            link.plugin.response_body(exchange, body, end);
+        }
+    }
+
+    /// Tells every plugin that the request is over.
+    pub fn log(&self, facts: &Facts<'_>) {
+        for link in &self.links {
+            link.plugin.log(facts);
+        }
+    }
+
+    fn until_answer(
+        &self,
+        exchange: &mut Exchange,
+        request: &mut RequestHeader,
+        phase: impl Fn(&dyn Plugin, &mut Exchange, &mut RequestHeader) -> Flow,
+    ) -> Option<Answer> {
+        for link in &self.links {
+            if let Flow::Answer(answer) = phase(&*link.plugin, exchange, request) {
+                return Some(link.dress(*answer));
+            }
+        }
+        None
+    }
+}
+
+impl Link {
+    /// Puts `_meta.error_response` in place of the body the plugin chose.
+    fn dress(&self, mut answer: Answer) -> Answer {
+        if let Some(text) = &self.error_response
+            && answer.status >= StatusCode::BAD_REQUEST
+        {
+            answer.body = Body::Text(text.clone());
+        }
+        answer
+    }
+}

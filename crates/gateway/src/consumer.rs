@@ -1,0 +1,86 @@
+//! Consumers and what they are recognised by.
+
+use std::{any::Any, sync::Arc};
+
+use imbl::{HashMap, Vector};
+
+use crate::chain::Links;
+
+/// Somebody who calls APIs.
+pub struct Consumer {
+    pub name: String,
+    pub custom_id: Option<String>,
+    pub group_id: Option<String>,
+    /// The consumer's own plugins, without those it authenticates by.
+    pub links: Links,
+}
+
+/// One way a consumer authenticates.
+pub struct Credential {
+    pub consumer: Arc<Consumer>,
+    /// The id of the credential resource; None if the consumer itself holds it.
+    pub id: Option<String>,
+    /// The key of the resource that holds it, such as `/apisix/consumers/jack`.
+    pub owner: Arc<str>,
+    pub(crate) secret: Box<dyn Any + Send + Sync>,
+}
+
+impl Credential {
+    /// What the plugin's `identify` made of the configuration.
+    #[must_use]
+    pub fn secret<T: 'static>(&self) -> Option<&T> {
+        self.secret.downcast_ref()
+    }
+}
+
+/// All consumers, found by name or by what a request presents. Cloning is cheap.
+#[derive(Clone, Default)]
+pub struct Consumers {
+    named: HashMap<String, Arc<Consumer>>,
+    /// By plugin, then by key; several only if the configuration repeats a key.
+    presented: HashMap<&'static str, HashMap<String, Vector<Arc<Credential>>>>,
+}
+
+impl Consumers {
+    /// Finds a consumer by its name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<Arc<Consumer>> {
+        self.named.get(name).cloned()
+    }
+
+    /// Finds who presents this key to this plugin; the last one loaded if several do.
+    #[must_use]
+    pub fn credential(&self, plugin: &str, key: &str) -> Option<Arc<Credential>> {
+        self.presented.get(plugin)?.get(key)?.last().cloned()
+    }
+
+    /// Adds or replaces a consumer.
+    pub fn insert(&mut self, consumer: Arc<Consumer>) {
+        self.named.insert(consumer.name.clone(), consumer);
+    }
+
+    /// Forgets a consumer; its credentials are removed one by one.
+    pub fn remove(&mut self, name: &str) {
+        self.named.remove(name);
+    }
+
+    /// Adds a credential.
+    pub fn present(&mut self, plugin: &'static str, key: &str, credential: Arc<Credential>) {
+        self.presented
+            .entry(plugin)
+            .or_default()
+            .entry(key.to_owned())
+            .or_default()
+            .push_back(credential);
+    }
+
+    /// Forgets the credential that this resource gave for a key.
+    pub fn withdraw(&mut self, plugin: &'static str, key: &str, owner: &str) {
+        let Some(keys) = self.presented.get_mut(plugin) else { return };
+        let Some(holders) = keys.get_mut(key) else { return };
+        holders.retain(|credential| &*credential.owner != owner);
+        if holders.is_empty() {
+            keys.remove(key);
+        }
+    }
+}

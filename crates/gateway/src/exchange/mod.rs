@@ -1,0 +1,195 @@
+//! One request on its way: what is known about it, what has been decided, and when.
+//! Holds the one [`Snapshot`] the request sees from its first to its last byte.
+
+mod facts;
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::{Extensions, HeaderName, HeaderValue, Method};
+use pingora::http::RequestHeader;
+
+pub use facts::Facts;
+
+use crate::{
+    chain::Chain,
+    consumer::{Consumer, Credential},
+    route::Route,
+    snapshot::Snapshot,
+    upstream::{Node, Upstream},
+};
+
+/// The state of one request.
+pub struct Exchange {
+    pub snapshot: Arc<Snapshot>,
+    pub started: Instant,
+    pub connection: Connection,
+    /// The client's address; plugins such as real-ip may replace it.
+    pub client: SocketAddr,
+    /// The host asked for: lower case, without port.
+    pub host: String,
+    /// The normalised path, if it differs from the one on the wire.
+    pub path: Option<String>,
+    /// None until a route matched, and for good if none does.
+    pub route: Option<Arc<Route>>,
+    /// The plugins of the matched route, later merged with those of the consumer.
+    pub chain: Arc<Chain>,
+    pub consumer: Option<Arc<Consumer>>,
+    /// Changes a plugin asked for; the request itself keeps what the client sent.
+    pub outgoing: Outgoing,
+    pub attempts: Attempts,
+    pub response: Response,
+    /// State of single plugins, one value per type.
+    pub notes: Extensions,
+}
+
+/// The connection the request came by.
+#[derive(Debug, Clone, Copy)]
+pub struct Connection {
+    pub peer: SocketAddr,
+    pub server: SocketAddr,
+    pub tls: bool,
+}
+
+/// What the upstream shall get instead of what the client sent.
+#[derive(Debug, Default)]
+pub struct Outgoing {
+    /// Path and query, percent-encoded.
+    pub target: Option<String>,
+    pub host: Option<HeaderValue>,
+    pub method: Option<Method>,
+}
+
+/// The tries to reach an upstream.
+#[derive(Default)]
+pub struct Attempts {
+    pub upstream: Option<Arc<Upstream>>,
+    /// The nodes asked so far, as indices into the upstream's nodes; the last one answered.
+    pub tried: Vec<usize>,
+    /// The address of the node asked last.
+    pub address: Option<SocketAddr>,
+    /// The statuses the tries ended with; 502 or 504 for those without an answer.
+    pub statuses: Vec<u16>,
+    /// When the first try began.
+    pub began: Option<Instant>,
+    /// When the last try's connection was ready.
+    pub connected: Option<Instant>,
+    /// From the first try to the response head.
+    pub header_time: Option<Duration>,
+    /// From the first try to the last byte of the response.
+    pub response_time: Option<Duration>,
+}
+
+/// Who made the response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Source {
+    /// The gateway: a plugin, or no route, or no upstream.
+    #[default]
+    Gateway,
+    /// The gateway's proxying part, because no upstream could be reached in time.
+    Proxy,
+    Upstream,
+}
+
+/// What is known about the response.
+#[derive(Debug, Default)]
+pub struct Response {
+    pub status: u16,
+    pub source: Source,
+    /// Bytes of the body sent to the client.
+    pub body_bytes: usize,
+}
+
+impl Exchange {
+    /// A request nothing is known about yet.
+    #[must_use]
+    pub fn new(snapshot: Arc<Snapshot>) -> Self {
+        let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        Self {
+            snapshot,
+            started: Instant::now(),
+            connection: Connection { peer: nowhere, server: nowhere, tls: false },
+            client: nowhere,
+            host: String::new(),
+            path: None,
+            route: None,
+            chain: Chain::empty(),
+            consumer: None,
+            outgoing: Outgoing::default(),
+            attempts: Attempts::default(),
+            response: Response::default(),
+            notes: Extensions::new(),
+        }
+    }
+
+    /// This request as the variables of expressions and templates.
+    #[must_use]
+    pub fn facts<'a>(&'a self, request: &'a RequestHeader) -> Facts<'a> {
+        Facts { exchange: self, request, response: None }
+    }
+
+    /// The normalised path, decoded and without query: `$uri`.
+    #[must_use]
+    pub fn path<'a>(&'a self, request: &'a RequestHeader) -> &'a str {
+        self.path.as_deref().unwrap_or_else(|| request.uri.path())
+    }
+
+    /// `https` or `http`, as the client spoke to this gateway.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.connection.tls { "https" } else { "http" }
+    }
+
+    /// Finds who presents this key to an authentication plugin.
+    #[must_use]
+    pub fn credential(&self, plugin: &str, key: &str) -> Option<Arc<Credential>> {
+        self.snapshot.consumers.credential(plugin, key)
+    }
+
+    /// Finds a consumer by name, for `anonymous_consumer`.
+    #[must_use]
+    pub fn consumer_named(&self, name: &str) -> Option<Arc<Consumer>> {
+        self.snapshot.consumers.named(name)
+    }
+
+    /// Makes the request the consumer's and tells the upstream so. Headers without a value are
+    /// removed, so that a client cannot forge them.
+    pub fn attach(
+        &mut self,
+        request: &mut RequestHeader,
+        consumer: Arc<Consumer>,
+        credential: Option<&str>,
+    ) {
+        set(request, X_CONSUMER_USERNAME, Some(&consumer.name));
+        set(request, X_CREDENTIAL_IDENTIFIER, credential);
+        set(request, X_CONSUMER_CUSTOM_ID, consumer.custom_id.as_deref());
+        self.consumer = Some(consumer);
+    }
+
+    /// The node asked last.
+    #[must_use]
+    pub fn node(&self) -> Option<&Node> {
+        let Attempts { upstream, tried, .. } = &self.attempts;
+        upstream.as_ref()?.nodes.get(*tried.last()?)
+    }
+}
+
+const X_CONSUMER_USERNAME: HeaderName = HeaderName::from_static("x-consumer-username");
+const X_CREDENTIAL_IDENTIFIER: HeaderName = HeaderName::from_static("x-credential-identifier");
+const X_CONSUMER_CUSTOM_ID: HeaderName = HeaderName::from_static("x-consumer-custom-id");
+
+fn set(request: &mut RequestHeader, name: HeaderName, value: Option<&str>) {
+    match value.map(HeaderValue::from_str) {
+        Some(Ok(value)) => {
+            // Fails only when the map is full; then the forged one is gone all the same.
+            request.remove_header(&name);
+            let _ = request.insert_header(name, value);
+        }
+        _ => {
+            request.remove_header(&name);
+        }
+    }
+}

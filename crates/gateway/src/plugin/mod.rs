@@ -1,0 +1,103 @@
+//! What a plugin is, and the list of those this gateway runs. One plugin, one file; order and
+//! merging are `chain`'s business, the phases are called by `proxy`.
+
+use std::{any::Any, sync::Arc};
+
+use bytes::Bytes;
+use pingora::http::{RequestHeader, ResponseHeader};
+use serde_json::Value;
+
+use crate::{
+    answer::Answer,
+    exchange::{Exchange, Facts},
+};
+
+/// What a plugin decides in a phase that may end the request.
+pub enum Flow {
+    /// Carry on with the next plugin.
+    Next,
+    /// End the request here with this answer. Boxed, because most requests never need one.
+    Answer(Box<Answer>),
+}
+
+impl From<Answer> for Flow {
+    fn from(answer: Answer) -> Self {
+        Self::Answer(Box::new(answer))
+    }
+}
+
+/// One configured place of a plugin, compiled once and shared by all requests.
+///
+/// Every phase does nothing unless a plugin says otherwise. State of one request belongs into
+/// [`Exchange::notes`], state of all requests into [`Shared`].
+pub trait Plugin: Send + Sync {
+    /// Before access control: authentication, redirects, changes to the request.
+    fn rewrite(&self, _exchange: &mut Exchange, _request: &mut RequestHeader) -> Flow {
+        Flow::Next
+    }
+
+    /// After authentication and the consumer's merge: access control and limits.
+    fn access(&self, _exchange: &mut Exchange, _request: &mut RequestHeader) -> Flow {
+        Flow::Next
+    }
+
+    /// Before the response head goes to the client, whoever made it.
+    fn response_headers(
+        &self,
+        _exchange: &mut Exchange,
+        _request: &RequestHeader,
+        _response: &mut ResponseHeader,
+    ) {
+    }
+
+    /// For every piece of the response body; `end` marks the last one, which may be empty.
+    fn response_body(&self, _exchange: &mut Exchange, _body: &mut Option<Bytes>, _end: bool) {}
+
+    /// After the last byte.
+    fn log(&self, _facts: &Facts<'_>) {}
+}
+
+/// Where a plugin is configured, for those that keep state by place.
+pub struct Place<'a> {
+    /// The key of the resource that holds the configuration, such as `/apisix/routes/7`.
+    pub owner: &'a str,
+    /// The plugin's metadata, if the cluster has any.
+    pub metadata: Option<&'a Value>,
+    pub shared: &'a Arc<Shared>,
+}
+
+/// What a consumer's configuration of an authentication plugin says.
+pub struct Identity {
+    /// What a request presents and consumers are looked up by, such as the API key.
+    pub key: String,
+    /// What the plugin verifies the request with; only the plugin knows its type.
+    pub secret: Box<dyn Any + Send + Sync>,
+}
+
+/// Turns a checked configuration into a plugin; an error says what is wrong with it.
+pub type Compile = fn(&Value, &Place<'_>) -> Result<Arc<dyn Plugin>, String>;
+
+/// Reads a consumer's configuration of an authentication plugin.
+pub type Identify = fn(&Value) -> Result<Identity, String>;
+
+/// One plugin of the registry.
+pub struct Kind {
+    pub name: &'static str,
+    /// Compiles a configuration that has passed the plugin's schema, defaults filled in.
+    pub compile: Compile,
+    /// Reads the configuration of a consumer; authentication plugins only.
+    pub identify: Option<Identify>,
+}
+
+/// State of plugins that outlives one compiled configuration: counters and metrics.
+#[derive(Default)]
+pub struct Shared {}
+
+/// The plugins this gateway runs, by name.
+const KINDS: &[Kind] = &[];
+
+/// Finds a plugin by its name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|kind| kind.name == name)
+}
