@@ -14,9 +14,9 @@ use crate::{Keys, expression, plugins};
 /// The one global rule of a cluster: APISIX drops a plugin that stands in two of them.
 const GLOBAL_RULE: &str = "cluster";
 
-const MODE_REWRITE: &str = "Rewrite";
-const MODE_HIDE_VERSION: &str = "Hide Version Token";
-const DELETE_TAIL_SLASH: &str = "Delete Tail Slash";
+pub const MODE_REWRITE: &str = "Rewrite";
+pub const MODE_HIDE_VERSION: &str = "Hide Version Token";
+pub const DELETE_TAIL_SLASH: &str = "Delete Tail Slash";
 
 /// The global rule and the settings of a cluster; neither key exists when it would say nothing.
 #[must_use]
@@ -62,7 +62,8 @@ pub fn settings_plugins(settings: &ClusterSettings) -> Plugins {
     plugins
 }
 
-fn real_ip(settings: &ClientRealIp) -> Option<Value> {
+/// Configuration of the plugin `real-ip`.
+pub fn real_ip(settings: &ClientRealIp) -> Option<Value> {
     let ReplaceFrom { position, name } =
         settings.replace_from.as_ref().filter(|_| settings.enabled)?;
     let source = match position {

@@ -6,6 +6,7 @@
 mod api;
 mod application;
 mod certificate;
+mod check;
 mod cluster;
 mod consumer;
 mod document;
@@ -25,6 +26,7 @@ use gantry_model::config::{
 pub use api::{api, warning};
 pub use application::{application, touches_routes};
 pub use certificate::certificate;
+pub use check::{check_api, check_application, check_certificate, check_cluster, check_consumer};
 pub use cluster::cluster;
 pub use consumer::consumer;
 pub use document::rank;

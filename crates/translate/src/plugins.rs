@@ -4,6 +4,19 @@
 use gantry_model::config::Plugins;
 use serde_json::{Map, Value, json};
 
+/// What `authentication` may stand for.
+pub const AUTHENTICATION_TYPES: &[&str] =
+    &["key-auth", "basic-auth", "hmac-auth", "jwt-auth", "openid-connect"];
+
+/// Fields of our own plugins with another name in APISIX.
+const RENAMED: &[(&str, &str)] = &[
+    ("allowed_consumers", "whitelist"),
+    ("denied_consumers", "blacklist"),
+    ("rejected_status_code", "rejected_code"),
+    ("error_message", "rejected_msg"),
+    ("strip_credentials", "hide_credentials"),
+];
+
 /// Plugins by their APISIX names.
 pub fn expanded(plugins: &Plugins) -> Plugins {
     let mut expanded = Plugins::new();
@@ -44,6 +57,20 @@ impl<'a> Group<'a> {
             "logging" => Some(Self::Logging(fields)),
             _ => None,
         }
+    }
+
+    /// Turns the path of an APISIX field back into the one the caller sent.
+    pub fn as_sent(self, path: &str) -> String {
+        let (Self::Authentication(fields) | Self::Acl(fields)) = self else { return path.into() };
+        let sent = |name: &str| {
+            let renamed = RENAMED.iter().find(|(ours, theirs)| {
+                name.strip_prefix(theirs)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+                    && fields.contains_key(*ours)
+            });
+            renamed.map_or_else(|| name.to_owned(), |(ours, theirs)| name.replacen(theirs, ours, 1))
+        };
+        path.split('.').map(sent).collect::<Vec<String>>().join(".")
     }
 
     /// The plugins it stands for.

@@ -1,0 +1,42 @@
+//! What a caller may not write: rules that neither the contract nor a type can state.
+//!
+//! Each function answers all broken rules at once, with the paths of fields as the caller sent them;
+//! none means that the translation is a set of documents every gateway accepts. What depends on
+//! other stored objects (references, uniqueness) is checked where those are known.
+
+mod api;
+mod application;
+mod certificate;
+mod cluster;
+mod consumer;
+mod health;
+mod host;
+mod path;
+mod plugins;
+mod schema;
+mod upstream;
+
+use gantry_model::Violation;
+
+pub use api::check_api;
+pub use application::check_application;
+pub use certificate::check_certificate;
+pub use cluster::check_cluster;
+pub use consumer::check_consumer;
+
+/// Broken rules as they are found.
+#[derive(Default)]
+struct Report(Vec<Violation>);
+
+impl Report {
+    /// Notes that `field` breaks `rule`, which reads on from the field's name; `example` is a valid
+    /// value as JSON text.
+    fn broken(
+        &mut self,
+        field: impl Into<String>,
+        rule: impl Into<String>,
+        example: impl Into<String>,
+    ) {
+        self.0.push(Violation::new(field, rule, example));
+    }
+}
