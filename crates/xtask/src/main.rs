@@ -20,10 +20,10 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["check"] => check::run(),
         ["test"] => test::run(),
-        ["gen"] => shell::run(
-            "cargo",
-            &["run", "--release", "-p", "gantry-etcd-proto", "--example", "generate"],
-        ),
+        ["gen"] => {
+            let update = [("GANTRY_UPDATE", "1")];
+            shell::run_with("cargo", &["test", "--release", "-p", "gantry-etcd-proto"], &update)
+        }
         ["doctor", word] => doctor::run(word),
         _ => Err(USAGE.into()),
     };
