@@ -12,8 +12,12 @@ mod consumer;
 mod document;
 mod expression;
 mod health;
+#[cfg(test)]
+mod laws;
 mod path;
 mod plugins;
+#[cfg(any(test, feature = "strategies"))]
+pub mod strategies;
 mod upstream;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,426 @@
+//! Random resources that pass the checks, for property tests here and in the crates above.
+
+use gantry_model::Id;
+use gantry_model::config::cluster::{
+    AccessLogRotate, ApiProxySettings, ClientRealIp, ClientSettings, ClusterSettings, Metrics,
+    ObservabilitySettings, Position, ReplaceFrom, ServerHeader,
+};
+use gantry_model::config::upstream::{
+    ActiveCheck, ActiveProbe, Checks, HealthRule, LoadBalancing, PassiveCheck, PassiveProbe,
+    ProbeType, Scheme, Target, Timeout, Upstream,
+};
+use gantry_model::config::{
+    ApiPath, ApiSpec, ApiType, ApplicationSpec, CertificateSpec, CertificateType, ConsumerSpec,
+    Expression, Operator, PathType, Plugins, Protocol, Relationship, RouteControl, Subject,
+    UpstreamVersion,
+};
+use proptest::collection::vec;
+use proptest::option::{of, weighted};
+use proptest::prelude::*;
+use proptest::sample::{Index, select, subsequence};
+use serde_json::{Value, json};
+
+fn text() -> impl Strategy<Value = String> {
+    "[ -~äß中]{0,40}"
+}
+
+fn name() -> impl Strategy<Value = String> {
+    "[a-zA-Z][a-zA-Z0-9 _-]{0,20}"
+}
+
+fn labels() -> impl Strategy<Value = Vec<String>> {
+    subsequence(vec!["team-a".to_owned(), "team-b".to_owned(), "x_1".to_owned()], 0..=3)
+}
+
+fn published() -> impl Strategy<Value = u8> {
+    prop_oneof![4 => Just(0), 1 => Just(1)]
+}
+
+/// Plugins any object may have.
+pub fn plugins() -> impl Strategy<Value = Plugins> {
+    let limit = (1..1000_u32, 1..60_u32)
+        .prop_map(|(count, window)| json!({ "count": count, "time_window": window }));
+    let restriction = select(vec![
+        json!({ "whitelist": ["10.0.0.0/8", "::1"] }),
+        json!({ "blacklist": ["203.0.113.7"], "message": "no" }),
+    ]);
+    let rewrite = select(vec![
+        json!({ "uri": "/fixed" }),
+        json!({ "host": "other.example.com" }),
+        json!({ "headers": { "set": { "X-A": "1" } } }),
+        json!({ "regex_uri": ["^/a/(.*)", "/b/$1"] }),
+        json!({ "method": "GET", "_meta": { "disable": true } }),
+    ]);
+    let redirect = select(vec![
+        json!({ "uri": "/new", "ret_code": 301 }),
+        json!({ "http_to_https": true }),
+        json!({ "http_to_https": true, "_meta": { "disable": true } }),
+    ]);
+    let cors = select(vec![json!({}), json!({ "_meta": { "disable": true } })]);
+    let header = name().prop_map(|value| json!({ "headers": { "set": { "X-B": value.trim() } } }));
+    (of(limit), of(restriction), of(rewrite), weighted(0.2, redirect), of(cors), of(header))
+        .prop_map(|(limit, restriction, rewrite, redirect, cors, header)| {
+            [
+                ("limit-count", limit),
+                ("ip-restriction", restriction),
+                ("proxy-rewrite", rewrite),
+                ("redirect", redirect),
+                ("cors", cors),
+                ("response-rewrite", header),
+            ]
+            .into_iter()
+            .filter_map(|(name, config)| Some((name.to_owned(), config?)))
+            .collect()
+        })
+}
+
+/// The same, and how callers prove who they are.
+fn guarded_plugins() -> impl Strategy<Value = Plugins> {
+    let guard = select(vec![
+        ("key-auth", json!({})),
+        ("basic-auth", json!({ "hide_credentials": true })),
+        ("authentication", json!({ "type": "jwt-auth", "strip_credentials": true })),
+        ("acl", json!({ "mode": "Deny", "denied_consumers": ["a"], "rejected_status_code": 401 })),
+    ]);
+    (plugins(), of(guard)).prop_map(|(mut plugins, guard)| {
+        plugins.extend(guard.map(|(name, config)| (name.to_owned(), config)));
+        plugins
+    })
+}
+
+fn health_rule(smallest: u64) -> impl Strategy<Value = HealthRule> {
+    let counter = || of(smallest..=254);
+    let codes = of(subsequence(vec![200_u16, 302, 404, 429, 500, 503], 0..=6));
+    (0..10_u64, codes, counter(), counter(), counter(), counter()).prop_map(
+        |(interval, http_status_codes, successes, http_failures, tcp_failures, timeouts)| {
+            HealthRule {
+                targets_check_interval: interval,
+                http_status_codes,
+                successes,
+                http_failures,
+                tcp_failures,
+                timeouts,
+            }
+        },
+    )
+}
+
+fn checks() -> impl Strategy<Value = Checks> {
+    let kind = || select(vec![ProbeType::Http, ProbeType::Https, ProbeType::Tcp]);
+    let active = (kind(), health_rule(0), health_rule(0), of(any::<bool>()), 0..5_u64).prop_map(
+        |(kind, healthy, unhealthy, verify, timeout)| {
+            let probe = ActiveProbe {
+                probe_timeout: timeout,
+                concurrent_probes: timeout,
+                http_probe_path: if timeout > 2 { "/healthz".into() } else { String::new() },
+                http_probe_headers: [("User-Agent".to_owned(), "probe".to_owned())].into(),
+                verify_target_tls_certificate: verify,
+                healthy,
+                unhealthy,
+                ..ActiveProbe::default()
+            };
+            let only = |wanted| (kind == wanted).then(|| probe.clone());
+            ActiveCheck {
+                kind,
+                http: only(ProbeType::Http),
+                https: only(ProbeType::Https),
+                tcp: only(ProbeType::Tcp),
+            }
+        },
+    );
+    let passive =
+        (kind(), health_rule(0), health_rule(0)).prop_map(|(kind, healthy, unhealthy)| {
+            let probe = Some(PassiveProbe { healthy, unhealthy });
+            PassiveCheck { kind, http: probe.clone(), https: probe.clone(), tcp: probe }
+        });
+    (active, of(passive)).prop_map(|(active, passive)| Checks { active: Some(active), passive })
+}
+
+fn upstream() -> impl Strategy<Value = Upstream> {
+    let host = select(vec!["10.0.0.11", "backend.internal", "::1", "[2001:db8::1]"]);
+    let target = (host, 1..=u16::MAX, 0..200_u16).prop_map(|(host, port, weight)| Target {
+        host: host.into(),
+        port,
+        weight,
+    });
+    let balancing = select(vec![
+        (LoadBalancing::Roundrobin, ""),
+        (LoadBalancing::Ewma, ""),
+        (LoadBalancing::LeastConn, ""),
+        (LoadBalancing::ConsistentHash, ""),
+        (LoadBalancing::ConsistentHash, "$http_x_user"),
+        (LoadBalancing::ConsistentHash, "$host$uri"),
+    ]);
+    let host_mode = select(vec![("", ""), ("pass", ""), ("node", ""), ("rewrite", "a.example:81")]);
+    let timeout = (0..9_u64, 0..9_u64, 0..9_u64).prop_map(|(connect, send, read)| Timeout {
+        connect,
+        send,
+        read,
+    });
+    let tls = of(1..9_i64).prop_map(|certificate| certificate.and_then(Id::new));
+    let parts =
+        (vec(target, 1..4), balancing, host_mode, of(timeout), of(0..5_u32), tls, of(checks()));
+    parts.prop_map(|(targets, (lb_type, key), (mode, host), timeout, retries, tls, checks)| {
+        Upstream {
+            scheme: if tls.is_some() { Scheme::Https } else { Scheme::Http },
+            lb_type,
+            hash_key: key.into(),
+            service_discovery: None,
+            targets,
+            retries,
+            timeout,
+            upstream_host_mode: mode.into(),
+            upstream_host: host.into(),
+            client_cert_id: tls,
+            checks,
+        }
+    })
+}
+
+/// A published application or a draft.
+pub fn application() -> impl Strategy<Value = ApplicationSpec> {
+    let hosts = subsequence(vec!["a.example.com", "*.B.example.com", "b.example.com", "*"], 1..=4);
+    let prefix = select(vec!["/", "/api", "/api/", "/a.b/c", "/c++", "/ä"]);
+    let protocols = subsequence(vec![Protocol::Http, Protocol::Https], 0..=2);
+    let versions = (vec(upstream(), 1..4), any::<Index>());
+    let parts = (
+        name(),
+        text(),
+        hosts,
+        prefix,
+        protocols,
+        versions,
+        guarded_plugins(),
+        labels(),
+        published(),
+    );
+    parts.prop_map(
+        |(
+            name,
+            description,
+            hosts,
+            prefix,
+            protocols,
+            (upstreams, pick),
+            plugins,
+            labels,
+            active,
+        )| {
+            let version =
+                |index: usize| if index == 0 { "default".into() } else { format!("v{index}") };
+            ApplicationSpec {
+                name,
+                description,
+                hosts: hosts.into_iter().map(str::to_owned).collect(),
+                path_prefix: prefix.into(),
+                protocol: None,
+                protocols,
+                default_upstream_version: version(pick.index(upstreams.len())),
+                upstreams: upstreams
+                    .into_iter()
+                    .enumerate()
+                    .map(|(index, upstream)| UpstreamVersion {
+                        upstream,
+                        version: version(index),
+                        client_cert_id: None,
+                    })
+                    .collect(),
+                plugins,
+                labels,
+                active,
+            }
+        },
+    )
+}
+
+fn expression() -> impl Strategy<Value = Expression> {
+    let subject = select(vec![
+        (Subject::Header, "X-Beta"),
+        (Subject::Query, "page"),
+        (Subject::Cookie, "session"),
+        (Subject::Path, ""),
+        (Subject::Variable, "remote_addr"),
+    ]);
+    let test = select(vec![
+        (Operator::Equal, "5"),
+        (Operator::NotEqual, ""),
+        (Operator::RegexMatch, "^a(b|c)+$"),
+        (Operator::RegexNotMatch, "(?i)x"),
+        (Operator::Present, ""),
+        (Operator::NotPresent, ""),
+        (Operator::LargerEqual, "1.5"),
+        (Operator::LargerThan, "-3"),
+        (Operator::LessEqual, "1e3"),
+        (Operator::LessThan, "10"),
+    ]);
+    (subject, test).prop_map(|((subject, name), (operator, value))| Expression {
+        subject,
+        name: name.into(),
+        operator,
+        value: value.into(),
+    })
+}
+
+/// A published API or a draft, valid below any application of [`application`].
+pub fn api() -> impl Strategy<Value = ApiSpec> {
+    let path = (select(vec!["", "/", "v1", "/v1", "/a.b", "/ü x"]), any::<bool>()).prop_map(
+        |(path, exact)| ApiPath {
+            path: path.into(),
+            // Below `/c++`, a prefix that ends in a slash would never match.
+            path_type: if exact || path == "/" { PathType::Exact } else { PathType::Prefix },
+        },
+    );
+    let methods = subsequence(vec!["GET", "POST", "PUT", "DELETE", "OPTIONS"], 0..=5);
+    let relationship = select(vec![Relationship::All, Relationship::Any]);
+    let control = (any::<bool>(), relationship, vec(expression(), 0..4)).prop_map(
+        |(enabled, logical_relationship, expressions)| RouteControl {
+            enabled,
+            logical_relationship,
+            expressions,
+        },
+    );
+    let switches = (any::<bool>(), any::<bool>(), published());
+    let parts = (
+        name(),
+        text(),
+        vec(path, 1..4),
+        methods,
+        of(control),
+        guarded_plugins(),
+        labels(),
+        switches,
+    );
+    parts.prop_map(
+        |(
+            name,
+            description,
+            paths,
+            methods,
+            control,
+            plugins,
+            labels,
+            (strip, websocket, active),
+        )| {
+            let websocket = websocket && (methods.is_empty() || methods.contains(&"GET"));
+            ApiSpec {
+                name,
+                description,
+                paths,
+                methods: methods.into_iter().map(str::to_owned).collect(),
+                fine_grained_route_control: control,
+                strip_path_prefix: strip,
+                plugins,
+                labels,
+                active,
+                kind: if websocket { ApiType::WebSocket } else { ApiType::Rest },
+            }
+        },
+    )
+}
+
+/// A consumer with this name.
+pub fn consumer(name: String) -> impl Strategy<Value = ConsumerSpec> {
+    let credentials = subsequence(
+        vec![
+            ("key-auth", json!({ "key": format!("key of {name}") })),
+            ("basic-auth", json!({ "username": name, "password": "secret" })),
+            ("hmac-auth", json!({ "access_key": name, "secret_key": "secret" })),
+            ("jwt-auth", json!({ "key": name, "secret": "a-secret-of-thirty-two-characters" })),
+        ],
+        0..=4,
+    );
+    (text(), credentials, plugins(), labels()).prop_map(
+        move |(description, credentials, plugins, labels)| ConsumerSpec {
+            name: name.clone(),
+            description,
+            credentials: credentials
+                .into_iter()
+                .map(|(name, fields)| (name.into(), fields))
+                .collect(),
+            plugins,
+            labels,
+        },
+    )
+}
+
+/// A certificate of no use but of the right form, and its server names.
+pub fn certificate() -> impl Strategy<Value = (CertificateSpec, Vec<String>)> {
+    let names = subsequence(vec!["a.example.com", "*.B.example.com", "c.example.com"], 1..=3);
+    (names, any::<bool>(), any::<bool>(), labels(), 0..9_u8).prop_map(
+        |(names, server, with_ca, labels, serial)| {
+            let pem = |what: &str| {
+                let body = serial.to_string().repeat(128);
+                format!("-----BEGIN {what}-----\n{body}\n-----END {what}-----\n")
+            };
+            let kind = if server { CertificateType::Server } else { CertificateType::Client };
+            let spec = CertificateSpec {
+                certificate: pem("CERTIFICATE"),
+                private_key: pem("PRIVATE KEY"),
+                ca_certificate: with_ca.then(|| pem("CERTIFICATE")),
+                labels,
+                kind,
+            };
+            (spec, names.into_iter().map(str::to_owned).collect())
+        },
+    )
+}
+
+/// Settings of a cluster that go with any plugins of [`cluster_plugins`].
+pub fn cluster_settings() -> impl Strategy<Value = ClusterSettings> {
+    let client = (any::<bool>(), any::<bool>(), 0..3_u64).prop_map(|(enabled, recursive, size)| {
+        let source = ReplaceFrom { position: Position::Header, name: "X-Forwarded-For".into() };
+        ClientSettings {
+            client_real_ip: ClientRealIp {
+                replace_from: Some(source),
+                trusted_addresses: vec!["10.0.0.0/8".into()],
+                recursive_search: recursive,
+                enabled,
+            },
+            maximum_request_body_size: size * 1024,
+        }
+    });
+    let observability = (any::<bool>(), any::<bool>(), any::<bool>(), 0..2_u64).prop_map(
+        |(metrics, show, rotate, interval)| ObservabilitySettings {
+            metrics: Metrics { enabled: metrics },
+            show_upstream_status_in_response_header: show,
+            access_log_rotate: AccessLogRotate {
+                enabled: rotate,
+                interval,
+                maximum_kept_log_entries: 0,
+                enable_compression: rotate,
+            },
+        },
+    );
+    let header = select(vec![("", ""), ("Rewrite", "gateway"), ("Hide Version Token", "")]);
+    let proxy = (any::<bool>(), of(header), any::<bool>()).prop_map(|(buffering, header, tail)| {
+        ApiProxySettings {
+            enable_request_buffering: buffering,
+            server_header_customization: header.map(|(mode, text)| ServerHeader {
+                mode: mode.into(),
+                new_server_header: text.into(),
+            }),
+            url_handling_options: if tail { vec!["Delete Tail Slash".into()] } else { Vec::new() },
+        }
+    });
+    (of(client), of(observability), of(proxy)).prop_map(|(client, observability, proxy)| {
+        ClusterSettings {
+            client_settings: client,
+            observability_settings: observability,
+            api_proxy_settings: proxy,
+        }
+    })
+}
+
+/// Plugins of a cluster.
+pub fn cluster_plugins() -> impl Strategy<Value = Plugins> {
+    let some: Vec<(&str, Value)> = vec![
+        ("authentication", json!({ "type": "key-auth", "header": "x-key" })),
+        ("acl", json!({ "mode": "Allow", "allowed_consumers": ["a"] })),
+        ("logging", json!({ "log_collections": [], "http-logger": { "uri": "http://logs:9000" } })),
+        ("prometheus", json!({ "prefer_name": true })),
+        ("ip-restriction", json!({ "whitelist": ["127.0.0.1"] })),
+        ("request-id", json!({})),
+    ];
+    subsequence(some, 0..=6)
+        .prop_map(|list| list.into_iter().map(|(name, config)| (name.into(), config)).collect())
+}

@@ -1,0 +1,161 @@
+//! Applications and the services and upstreams they become.
+
+use gantry_translate::{api, application};
+use serde_json::json;
+
+use crate::build::{an_api, id, orders, route, service, upstream, value};
+
+#[test]
+fn an_application_becomes_a_service_and_an_upstream_per_version() {
+    let keys = application(id(1001), &orders(&json!({})));
+    let names: Vec<&str> = keys.keys().map(String::as_str).collect();
+    let (one, two) = ("/apisix/upstreams/1001.37a8eec1ce19", "/apisix/upstreams/1001.fb04dcb6970e");
+    assert_eq!(names, ["/apisix/services/1001", one, two]);
+    assert_eq!(
+        value(&keys, one),
+        json!({
+            "id": "1001.37a8eec1ce19", "name": "orders.default", "labels": { "cp.app": "1001" },
+            "type": "roundrobin", "scheme": "http",
+            "nodes": [
+                { "host": "10.0.0.11", "port": 8080, "weight": 100 },
+                { "host": "10.0.0.12", "port": 8080, "weight": 50 }
+            ],
+            "retries": 2, "timeout": { "connect": 5, "send": 60, "read": 60 }, "pass_host": "pass"
+        })
+    );
+    assert_eq!(
+        value(&keys, two),
+        json!({
+            "id": "1001.fb04dcb6970e", "name": "orders.v2", "labels": { "cp.app": "1001" },
+            "type": "roundrobin", "scheme": "http",
+            "nodes": [{ "host": "10.0.1.11", "port": 8080, "weight": 100 }], "pass_host": "pass"
+        })
+    );
+    assert_eq!(
+        value(&keys, "/apisix/services/1001"),
+        json!({
+            "id": "1001", "name": "orders", "desc": "order system", "labels": { "team-a": "true" },
+            "hosts": ["api.example.com", "*.orders.example.com"],
+            "upstream_id": "1001.37a8eec1ce19",
+            "plugins": { "cors": { "allow_origins": "https://shop.example.com" } }
+        })
+    );
+}
+
+#[test]
+fn documents_are_canonical_json() {
+    let spec = orders(&json!({ "description": "", "plugins": {}, "hosts": ["a.com"] }));
+    assert_eq!(
+        application(id(1001), &spec).get("/apisix/services/1001").map(String::as_str),
+        Some(concat!(
+            r#"{"hosts":["a.com"],"id":"1001","labels":{"team-a":"true"},"name":"orders","#,
+            r#""upstream_id":"1001.37a8eec1ce19"}"#
+        ))
+    );
+}
+
+#[test]
+fn backends_may_use_tls_a_hash_and_a_host_of_their_own() {
+    let document = upstream(&json!({
+        "scheme": "https", "lb_type": "consistent_hash", "hash_key": "$http_x_user_id",
+        "targets": [
+            { "host": "pay.internal", "port": 8443, "weight": 1 },
+            { "host": "::1", "port": 1, "weight": 0 },
+        ],
+        "upstream_host_mode": "rewrite", "upstream_host": "pay.example.com",
+        "client_cert_id": "3002", "retries": 0,
+    }));
+    assert_eq!(
+        document,
+        json!({
+            "id": "1001.37a8eec1ce19", "name": "orders.default", "labels": { "cp.app": "1001" },
+            "type": "chash", "hash_on": "header", "key": "x-user-id", "scheme": "https",
+            "nodes": [
+                { "host": "pay.internal", "port": 8443, "weight": 1 },
+                { "host": "[::1]", "port": 1, "weight": 0 }
+            ],
+            "pass_host": "rewrite", "upstream_host": "pay.example.com", "retries": 0,
+            "tls": { "client_cert_id": "3002" }
+        })
+    );
+}
+
+#[test]
+fn hash_keys_say_what_to_hash_on() {
+    for (hash_key, hash_on, key) in [
+        ("", "vars", json!("remote_addr")),
+        ("uri", "vars", json!("uri")),
+        ("$remote_addr", "vars", json!("remote_addr")),
+        ("arg_user", "vars", json!("arg_user")),
+        ("http_x_user_id", "header", json!("x-user-id")),
+        ("cookie_session", "cookie", json!("session")),
+        ("consumer_name", "consumer", json!(null)),
+        ("$host$uri", "vars_combinations", json!("$host$uri")),
+    ] {
+        let document = upstream(&json!({ "lb_type": "consistent_hash", "hash_key": hash_key }));
+        assert_eq!((&document["hash_on"], &document["key"]), (&json!(hash_on), &key), "{hash_key}");
+    }
+}
+
+#[test]
+fn health_checks_keep_the_defaults_of_what_is_not_said() {
+    let document = upstream(&json!({ "checks": {
+        "active": { "type": "http", "https": null, "http": {
+            "http_probe_path": "/healthz", "probe_timeout": 2, "concurrent_probes": 5,
+            "http_probe_headers": { "User-Agent": "probe" },
+            "healthy": { "targets_check_interval": 5, "http_status_codes": [200], "successes": 2 },
+            "unhealthy": {
+                "targets_check_interval": 2, "http_failures": 3, "timeouts": 3, "tcp_failures": 0
+            },
+        } },
+        "passive": { "type": "http", "http": {
+            "healthy": { "http_status_codes": [200, 201] },
+            "unhealthy": { "http_status_codes": [500, 502, 503], "http_failures": 5, "timeouts": 0 },
+        } },
+    } }));
+    assert_eq!(
+        document["checks"],
+        json!({
+            "active": {
+                "type": "http", "http_path": "/healthz", "timeout": 2, "concurrency": 5,
+                "req_headers": ["User-Agent: probe"],
+                "healthy": { "interval": 5, "http_statuses": [200], "successes": 2 },
+                "unhealthy": { "interval": 2, "http_failures": 3, "timeouts": 3 }
+            },
+            "passive": {
+                "type": "http",
+                "healthy": { "http_statuses": [200, 201] },
+                "unhealthy": { "http_statuses": [500, 502, 503], "http_failures": 5, "timeouts": 0 }
+            }
+        })
+    );
+    let document = upstream(&json!({ "checks": { "active": { "type": "https" } } }));
+    let active = json!({
+        "type": "https", "https_verify_certificate": false, "healthy": {}, "unhealthy": {}
+    });
+    assert_eq!(document["checks"], json!({ "active": active }));
+}
+
+#[test]
+fn an_https_only_application_redirects_plain_http() {
+    let redirect = json!({ "http_to_https": true, "_meta": { "priority": 2850 } });
+    let https = json!({ "protocols": ["HTTPS"], "plugins": {} });
+    assert_eq!(service(&https)["plugins"], json!({ "redirect": redirect }));
+    assert_eq!(route(&orders(&https), &json!({}))["vars"], json!(null));
+
+    // A redirect of the user takes the place of ours, which must not open the application.
+    let only_https = json!([["scheme", "==", "https"]]);
+    let mine = json!({ "redirect": { "uri": "/new" } });
+    assert_eq!(route(&orders(&https), &json!({ "plugins": mine }))["vars"], only_https);
+    let https = json!({ "protocols": ["HTTPS"], "plugins": mine });
+    assert_eq!(service(&https)["plugins"], mine);
+    assert_eq!(route(&orders(&https), &json!({}))["vars"], only_https);
+}
+
+#[test]
+fn drafts_are_not_served() {
+    let (published, draft) = (orders(&json!({})), orders(&json!({ "active": 1 })));
+    assert!(application(id(1001), &draft).is_empty());
+    assert!(api(id(2001), id(1001), &draft, &an_api(&json!({}))).is_empty());
+    assert!(api(id(2001), id(1001), &published, &an_api(&json!({ "active": 1 }))).is_empty());
+}
