@@ -1,0 +1,189 @@
+//! The contract, executed: `api/openapi.yaml` with Gantry's additions, indexed by operation.
+//!
+//! Every rule a request has to keep is read from here; no handler repeats one.
+
+mod check;
+mod example;
+mod normalize;
+mod request;
+mod schema;
+
+use std::collections::BTreeMap;
+use std::sync::{LazyLock, OnceLock};
+
+use http::Method;
+use serde_json::Value;
+
+pub use check::Checker;
+pub use example::example;
+pub use request::{Checked, Raw};
+
+const OPENAPI: &str = include_str!("../../../../api/openapi.yaml");
+const ADDITIONS: &str = include_str!("../../../../api/gantry.yaml");
+
+/// The parsed document and its operations by id.
+pub struct Contract {
+    pub document: Value,
+    operations: BTreeMap<String, Operation>,
+}
+
+/// One operation: where it is reached and what it takes.
+pub struct Operation {
+    pub id: String,
+    /// Method and path; the contract's own spelling first, then those it accepts also.
+    pub spellings: Vec<(Method, String)>,
+    spec: Value,
+    params: OnceLock<Checker>,
+    body: OnceLock<Option<Checker>>,
+}
+
+/// The contract of this build.
+///
+/// # Panics
+/// Only if the embedded documents are broken, which the tests of this module rule out.
+pub fn contract() -> &'static Contract {
+    static CONTRACT: LazyLock<Contract> = LazyLock::new(|| {
+        let mut document: Value = serde_norway::from_str(OPENAPI).expect("openapi.yaml is YAML");
+        let additions: Value = serde_norway::from_str(ADDITIONS).expect("gantry.yaml is YAML");
+        merge(&mut document, additions);
+        Contract::new(document)
+    });
+    &CONTRACT
+}
+
+/// Objects merge key by key, anything else is replaced.
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+impl Contract {
+    fn new(document: Value) -> Self {
+        let mut operations = BTreeMap::new();
+        let paths = document["paths"].as_object().into_iter().flatten();
+        for (path, methods) in paths {
+            for (method, spec) in methods.as_object().into_iter().flatten() {
+                if let Some(operation) = Operation::new(method, path, spec) {
+                    operations.insert(operation.id.clone(), operation);
+                }
+            }
+        }
+        Self { document, operations }
+    }
+
+    /// All operations, in the order of their ids.
+    pub fn operations(&self) -> impl Iterator<Item = &Operation> {
+        self.operations.values()
+    }
+
+    #[must_use]
+    pub fn operation(&self, id: &str) -> Option<&Operation> {
+        self.operations.get(id)
+    }
+}
+
+impl Operation {
+    fn new(method: &str, path: &str, spec: &Value) -> Option<Self> {
+        let id = spec["operationId"].as_str()?.to_owned();
+        let also = spec["x-accept-also"].as_array().into_iter().flatten();
+        let also = also.filter_map(Value::as_str).filter_map(|text| text.split_once(' '));
+        let spellings = std::iter::once((method, path))
+            .chain(also)
+            .filter_map(|(method, path)| Some((parse_method(method)?, path.to_owned())))
+            .collect();
+        Some(Self {
+            id,
+            spellings,
+            spec: spec.clone(),
+            params: OnceLock::new(),
+            body: OnceLock::new(),
+        })
+    }
+
+    /// The contract's own path, such as `/api/v1/orgs/{id}`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.spellings.first().map_or("", |(_, path)| path)
+    }
+
+    /// The contract's own method.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        self.spellings.first().map_or(&Method::GET, |(method, _)| method)
+    }
+
+    /// Rules of the path, query and header parameters, as one object keyed by name.
+    pub fn params(&self) -> &Checker {
+        self.params.get_or_init(|| Checker::new(schema::of_params(self.parameters())))
+    }
+
+    /// Rules of the body; `None` when the operation takes none.
+    pub fn body(&self) -> Option<&Checker> {
+        let checker = self.body.get_or_init(|| {
+            let schema = self.spec.pointer("/requestBody/content/application~1json/schema")?;
+            Some(Checker::new(schema::flatten(&contract().document, schema)))
+        });
+        checker.as_ref()
+    }
+
+    fn body_is_required(&self) -> bool {
+        self.spec.pointer("/requestBody/required") == Some(&Value::Bool(true))
+    }
+
+    /// The SDK sends the body of some operations as a JSON string that holds base64 of JSON.
+    fn takes_base64(&self) -> bool {
+        self.spec["x-sdk-compat"].as_str().is_some_and(|text| text.contains("base64"))
+    }
+
+    fn parameters(&self) -> impl Iterator<Item = &Value> {
+        let list = self.spec["parameters"].as_array().into_iter().flatten();
+        list.map(|parameter| schema::resolve(&contract().document, parameter))
+    }
+}
+
+fn parse_method(text: &str) -> Option<Method> {
+    Some(match text.to_ascii_uppercase().as_str() {
+        "GET" => Method::GET,
+        "POST" => Method::POST,
+        "PUT" => Method::PUT,
+        "PATCH" => Method::PATCH,
+        "DELETE" => Method::DELETE,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_compiles() {
+        let contract = contract();
+        assert_eq!(contract.operations().count(), 113);
+        for operation in contract.operations() {
+            operation.params();
+            operation.body();
+        }
+    }
+
+    #[test]
+    fn other_spellings_are_indexed() {
+        let logout = contract().operation("logout").unwrap();
+        assert_eq!(logout.spellings.len(), 2);
+        assert_eq!(logout.spellings[1], (Method::GET, "/api/v1/user/logout".to_owned()));
+    }
+
+    #[test]
+    fn additions_take_nothing_away() {
+        let original: Value = serde_norway::from_str(OPENAPI).unwrap();
+        let mut merged = contract().document.clone();
+        merge(&mut merged, original);
+        assert_eq!(merged, contract().document);
+    }
+}
