@@ -1,0 +1,310 @@
+//! The table that finds the route of a request by host and path, as APISIX's `radixtree_host_uri`.
+//!
+//! Hosts go first: the exact one, then wildcards from the longest to the shortest, then routes
+//! without host. Within a host the exact path goes first, then literal prefixes from the longest to
+//! the shortest. `priority` orders only routes with the same exact path or the same prefix; the
+//! longer pattern text goes first among equals, then the smaller id, so that the order does not
+//! depend on how the table came about.
+//!
+//! A lookup costs as much as the path is long, however many routes there are.
+
+use std::cmp::{Ordering, Reverse};
+use std::sync::Arc;
+
+use fancy_regex::Regex;
+
+use crate::regex;
+use crate::route::RouteMatch;
+use crate::trie::{Backward, Forward, Key, Trie};
+
+/// Routes by host and path. Cloning is cheap and clones share what they have in common; a change
+/// copies the few nodes on its way and leaves older clones as they are.
+#[derive(Clone, Debug)]
+pub struct RouteTable<T> {
+    hosts: Trie<HostPaths<T>>,
+    /// Of routes without host.
+    hostless: Paths<T>,
+}
+
+/// What is known under a host name, or the part of it after the star.
+#[derive(Clone, Debug)]
+struct HostPaths<T> {
+    exact: Paths<T>,
+    wildcard: Paths<T>,
+}
+
+type Paths<T> = Trie<Slot<T>>;
+
+/// What is known under a literal path.
+#[derive(Clone, Debug)]
+struct Slot<T> {
+    exact: Vec<Entry<T>>,
+    prefix: Vec<Entry<T>>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry<T> {
+    priority: i64,
+    pattern: Pattern,
+    id: Arc<str>,
+    value: T,
+}
+
+/// A path pattern of a route.
+///
+/// Everything before the first `*` is a literal prefix. If any segment starts with `*`, the path
+/// must also match the whole pattern, in which such a segment stands for any text, slashes too, and
+/// the other segments are regular expressions: a peculiarity of APISIX that is kept. A star glued
+/// to text has no such effect.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    text: Arc<str>,
+    regex: Option<Arc<Regex>>,
+}
+
+impl Pattern {
+    /// Compiles a pattern. The error is a sentence.
+    pub fn compile(text: &str) -> Result<Self, String> {
+        let regex = needs_regex(text).then(|| {
+            let segments: Vec<&str> = text
+                .split('/')
+                .map(|segment| if segment.starts_with('*') { "((.|\n)*)" } else { segment })
+                .collect();
+            regex::compile(&segments.join("/"), false).map(Arc::new)
+        });
+        let regex = regex
+            .transpose()
+            .map_err(|error| format!("the path `{text}` never matches: {error}"))?;
+        Ok(Self { text: text.into(), regex })
+    }
+
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    fn place(&self) -> Place<'_> {
+        match self.text.split_once('*') {
+            Some((literal, _)) => Place { literal, is_prefix: true },
+            None => Place { literal: &self.text, is_prefix: false },
+        }
+    }
+
+    /// What the place of the pattern has not decided yet.
+    fn accepts(&self, path: &str) -> bool {
+        self.regex.as_ref().is_none_or(
+            |regex| matches!(regex.find(path), Ok(Some(found)) if found.range() == (0..path.len())),
+        )
+    }
+}
+
+/// Where a pattern is kept.
+struct Place<'a> {
+    literal: &'a str,
+    is_prefix: bool,
+}
+
+/// False if the literal prefix says everything, as in the common `/foo/*`.
+fn needs_regex(text: &str) -> bool {
+    if !text.split('/').any(|segment| segment.starts_with('*')) {
+        return false;
+    }
+    match text.split_once('*') {
+        Some((before, after)) => {
+            let is_last = (before.is_empty() || before.ends_with('/')) && !after.contains('/');
+            !is_last
+                || before.contains(['\\', '^', '$', '|', '(', ')', '[', ']', '{', '}', '+', '?'])
+        }
+        None => false,
+    }
+}
+
+impl<T> Default for RouteTable<T> {
+    fn default() -> Self {
+        Self { hosts: Trie::default(), hostless: Trie::default() }
+    }
+}
+
+impl<T: Clone> RouteTable<T> {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.hosts.is_empty() && self.hostless.is_empty()
+    }
+
+    /// Puts a route under one host (`*`, `*.foo.com`, `*foo.com`, `foo.com`, or None for routes
+    /// without host) and one pattern. A route with this id in this place is replaced.
+    pub fn insert(
+        &mut self,
+        host: Option<&str>,
+        pattern: &Pattern,
+        id: &str,
+        priority: i64,
+        value: T,
+    ) {
+        let Place { literal, is_prefix } = pattern.place();
+        let slot = self.paths_mut(host).entry(&Forward(literal.as_bytes()), Slot::default);
+        let entries = slot.side_mut(is_prefix);
+        entries.retain(|entry| !entry.is(pattern, id));
+        let entry = Entry { priority, pattern: pattern.clone(), id: id.into(), value };
+        let at = entries.partition_point(|other| other.order(&entry) == Ordering::Less);
+        entries.insert(at, entry);
+    }
+
+    /// Takes a route out of one place. Does nothing if it is not there.
+    pub fn remove(&mut self, host: Option<&str>, pattern: &Pattern, id: &str) {
+        let Place { literal, is_prefix } = pattern.place();
+        let key = Forward(literal.as_bytes());
+        if self.paths(host).and_then(|paths| paths.get(&key)).is_none() {
+            return;
+        }
+        let paths = self.paths_mut(host);
+        let slot = paths.entry(&key, Slot::default);
+        slot.side_mut(is_prefix).retain(|entry| !entry.is(pattern, id));
+        if slot.exact.is_empty() && slot.prefix.is_empty() {
+            paths.remove(&key);
+        }
+        self.forget_empty(host);
+    }
+
+    /// Puts a route in all its places: each of `hosts` (none: routes without host) with each of its
+    /// patterns.
+    pub fn insert_route(&mut self, hosts: &[String], matcher: &RouteMatch, id: &str, value: &T) {
+        for host in places(hosts) {
+            for pattern in matcher.patterns() {
+                self.insert(host, pattern, id, matcher.priority(), value.clone());
+            }
+        }
+    }
+
+    /// Takes a route out of all places it was put in with the same arguments.
+    pub fn remove_route(&mut self, hosts: &[String], matcher: &RouteMatch, id: &str) {
+        for host in places(hosts) {
+            for pattern in matcher.patterns() {
+                self.remove(host, pattern, id);
+            }
+        }
+    }
+
+    fn paths(&self, host: Option<&str>) -> Option<&Paths<T>> {
+        let Some(host) = host else { return Some(&self.hostless) };
+        let (name, is_wildcard) = split_host(host);
+        let found = self.hosts.get(&Backward(name.as_bytes()))?;
+        Some(if is_wildcard { &found.wildcard } else { &found.exact })
+    }
+
+    fn paths_mut(&mut self, host: Option<&str>) -> &mut Paths<T> {
+        let Some(host) = host else { return &mut self.hostless };
+        let (name, is_wildcard) = split_host(host);
+        let found = self.hosts.entry(&Backward(name.as_bytes()), HostPaths::default);
+        if is_wildcard { &mut found.wildcard } else { &mut found.exact }
+    }
+
+    fn forget_empty(&mut self, host: Option<&str>) {
+        let Some(host) = host else { return };
+        let key = Backward(split_host(host).0.as_bytes());
+        let is_empty = |found: &HostPaths<T>| found.exact.is_empty() && found.wildcard.is_empty();
+        if self.hosts.get(&key).is_some_and(is_empty) {
+            self.hosts.remove(&key);
+        }
+    }
+}
+
+impl<T> RouteTable<T> {
+    /// The first route in order of precedence that `accept` takes.
+    ///
+    /// `host` has no port and may be in any case; `path` is normalised ([`crate::path::normalize`]).
+    /// Allocates nothing.
+    pub fn lookup(&self, host: &str, path: &str, mut accept: impl FnMut(&T) -> bool) -> Option<&T> {
+        let key = Backward(host.as_bytes());
+        if let Some(found) = self.hosts.get(&key)
+            && let Some(value) = lookup_path(&found.exact, path, &mut accept)
+        {
+            return Some(value);
+        }
+        let mut limit = key.len();
+        while let Some((length, found)) = self.hosts.longest_prefix(&key, limit) {
+            if let Some(value) = lookup_path(&found.wildcard, path, &mut accept) {
+                return Some(value);
+            }
+            let Some(shorter) = length.checked_sub(1) else { break };
+            limit = shorter;
+        }
+        lookup_path(&self.hostless, path, &mut accept)
+    }
+}
+
+fn lookup_path<'a, T>(
+    paths: &'a Paths<T>,
+    path: &str,
+    accept: &mut impl FnMut(&T) -> bool,
+) -> Option<&'a T> {
+    let mut first = |entries: &'a [Entry<T>]| {
+        let fits = |entry: &&Entry<T>| accept(&entry.value) && entry.pattern.accepts(path);
+        entries.iter().find(fits).map(|entry| &entry.value)
+    };
+    let key = Forward(path.as_bytes());
+    if let Some(slot) = paths.get(&key)
+        && let Some(value) = first(&slot.exact)
+    {
+        return Some(value);
+    }
+    let mut limit = key.len();
+    while let Some((length, slot)) = paths.longest_prefix(&key, limit) {
+        if let Some(value) = first(&slot.prefix) {
+            return Some(value);
+        }
+        limit = length.checked_sub(1)?;
+    }
+    None
+}
+
+/// The places of a route that has these hosts.
+fn places(hosts: &[String]) -> impl Iterator<Item = Option<&str>> {
+    let hostless = hosts.is_empty().then_some(None);
+    hostless.into_iter().chain(hosts.iter().map(|host| Some(host.as_str())))
+}
+
+/// The literal part of a host pattern, and whether a star stands before it.
+pub(crate) fn split_host(host: &str) -> (&str, bool) {
+    match host.strip_prefix('*') {
+        Some(rest) => (rest, true),
+        None => (host, false),
+    }
+}
+
+impl<T> Default for HostPaths<T> {
+    fn default() -> Self {
+        Self { exact: Trie::default(), wildcard: Trie::default() }
+    }
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self { exact: Vec::new(), prefix: Vec::new() }
+    }
+}
+
+impl<T> Slot<T> {
+    fn side_mut(&mut self, is_prefix: bool) -> &mut Vec<Entry<T>> {
+        if is_prefix { &mut self.prefix } else { &mut self.exact }
+    }
+}
+
+impl<T> Entry<T> {
+    fn is(&self, pattern: &Pattern, id: &str) -> bool {
+        *self.id == *id && self.pattern.text == pattern.text
+    }
+
+    fn order(&self, other: &Self) -> Ordering {
+        let rank = |entry: &Self| (Reverse(entry.priority), Reverse(entry.pattern.text.len()));
+        rank(self)
+            .cmp(&rank(other))
+            .then_with(|| self.id.cmp(&other.id))
+            .then_with(|| self.pattern.text.cmp(&other.pattern.text))
+    }
+}

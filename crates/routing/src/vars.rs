@@ -1,0 +1,165 @@
+//! Variables of a request: how expressions and templates read them, and which names exist.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+/// The value of a variable. Most are texts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Var<'a> {
+    Text(Cow<'a, str>),
+    Number(f64),
+    /// A query argument without `=` is `true`.
+    Flag(bool),
+    /// Several values, such as `graphql_root_fields`.
+    List(Vec<Var<'a>>),
+}
+
+impl Var<'_> {
+    /// The value as text; a list has none.
+    #[must_use]
+    pub fn text(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Text(text) => Some(Cow::Borrowed(text)),
+            Self::Number(number) => Some(Cow::Owned(number.to_string())),
+            Self::Flag(true) => Some(Cow::Borrowed("true")),
+            Self::Flag(false) => Some(Cow::Borrowed("false")),
+            Self::List(_) => None,
+        }
+    }
+
+    /// The value as a number, if it reads as one.
+    #[must_use]
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Self::Text(text) => number(text),
+            Self::Number(number) => Some(*number),
+            Self::Flag(_) | Self::List(_) => None,
+        }
+    }
+}
+
+impl<'a> From<&'a str> for Var<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Var<'_> {
+    fn from(text: String) -> Self {
+        Self::Text(Cow::Owned(text))
+    }
+}
+
+/// Reads a number as Lua does: spaces around it, a sign, `0x` and exponents are fine.
+pub(crate) fn number(text: &str) -> Option<f64> {
+    let text = text.trim_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1.0, digits),
+        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if digits.starts_with(['+', '-']) {
+        return None;
+    }
+    match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        Some(hex) if !hex.starts_with('+') => {
+            u64::from_str_radix(hex, 16).ok().map(|number| sign * number as f64)
+        }
+        Some(_) => None,
+        None => digits.parse::<f64>().ok().map(|number| sign * number),
+    }
+}
+
+/// Where expressions get the values of variables.
+pub trait Vars {
+    /// The value, or None if the variable is absent. An empty text is present.
+    fn var(&self, name: &str) -> Option<Var<'_>>;
+}
+
+/// What is known about a variable.
+#[derive(Debug, Deserialize)]
+pub struct Variable {
+    /// The name, or how it starts if `prefix`.
+    pub name: String,
+    /// The name goes on with a part that users choose, as in `http_x_id`.
+    #[serde(default)]
+    pub prefix: bool,
+    /// Can be read while a route is looked for.
+    #[serde(default)]
+    pub routing: bool,
+    /// One sentence.
+    #[serde(default)]
+    pub description: String,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    variables: Vec<Variable>,
+}
+
+struct Names {
+    whole: HashMap<String, Variable>,
+    prefixes: Vec<Variable>,
+}
+
+static NAMES: LazyLock<Names> = LazyLock::new(|| {
+    let data: Data = serde_json::from_str(include_str!("../data/variables.json"))
+        .expect("the embedded list of variables is valid");
+    let (mut prefixes, whole): (Vec<_>, Vec<_>) =
+        data.variables.into_iter().partition(|variable| variable.prefix);
+    prefixes.sort_by_key(|variable| std::cmp::Reverse(variable.name.len()));
+    Names { whole: whole.into_iter().map(|one| (one.name.clone(), one)).collect(), prefixes }
+});
+
+/// Looks a variable up by its full name, such as `uri` or `http_x_id`.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Variable> {
+    let names = &*NAMES;
+    names.whole.get(name).or_else(|| {
+        names
+            .prefixes
+            .iter()
+            .find(|variable| name.len() > variable.name.len() && name.starts_with(&variable.name))
+    })
+}
+
+/// Whether conditions of a route may use the variable.
+#[must_use]
+pub fn is_routing(name: &str) -> bool {
+    find(name).is_some_and(|variable| variable.routing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_whole_or_by_prefix() {
+        assert!(is_routing("uri"));
+        assert!(is_routing("http_x_id"));
+        assert!(is_routing("post_arg.user.name"));
+        assert!(!is_routing("http_"));
+        assert!(!is_routing("consumer_name"));
+        assert!(!is_routing("no_such_variable"));
+        assert!(find("consumer_name").is_some());
+    }
+
+    #[test]
+    fn numbers_are_read_as_lua_reads_them() {
+        for (text, expected) in [
+            ("5", 5.0),
+            (" 5.5 ", 5.5),
+            ("-1e3", -1000.0),
+            ("0x10", 16.0),
+            ("+2", 2.0),
+            (".5", 0.5),
+        ] {
+            assert_eq!(number(text), Some(expected), "{text}");
+        }
+        for text in ["", " ", "5a", "--5", "+-5", "0x", "0x+1", "1 2"] {
+            assert_eq!(number(text), None, "{text}");
+        }
+    }
+}
