@@ -1,6 +1,22 @@
 //! What a plugin is, and the list of those this gateway runs. One plugin, one file; order and
 //! merging are `chain`'s business, the phases are called by `proxy`.
 
+mod auth;
+mod basic_auth;
+mod client_control;
+mod config;
+mod cors;
+pub mod counter;
+mod ip_restriction;
+mod jwt;
+mod jwt_auth;
+mod key_auth;
+pub mod metrics;
+mod networks;
+mod proxy_control;
+mod request_id;
+mod url;
+
 use std::{any::Any, sync::Arc};
 
 use bytes::Bytes;
@@ -91,10 +107,24 @@ pub struct Kind {
 
 /// State of plugins that outlives one compiled configuration: counters and metrics.
 #[derive(Default)]
-pub struct Shared {}
+pub struct Shared {
+    pub counters: counter::Counters,
+    pub metrics: metrics::Metrics,
+    /// The port clients find HTTPS at, for redirects; None is 443.
+    pub https_port: Option<u16>,
+}
 
 /// The plugins this gateway runs, by name.
-const KINDS: &[Kind] = &[];
+const KINDS: &[Kind] = &[
+    basic_auth::KIND,
+    client_control::KIND,
+    cors::KIND,
+    ip_restriction::KIND,
+    jwt_auth::KIND,
+    key_auth::KIND,
+    proxy_control::KIND,
+    request_id::KIND,
+];
 
 /// Finds a plugin by its name.
 #[must_use]
