@@ -268,5 +268,4 @@ fn in_nets(nets: &[IpNet], text: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "expr_tests.rs"]
 mod tests;

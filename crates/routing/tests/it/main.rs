@@ -1,0 +1,5 @@
+//! Properties of the crate as its users see it.
+
+mod checks;
+mod matching;
+mod naive;
