@@ -75,15 +75,11 @@ impl<T> SniTable<T> {
         if let Some((_, value)) = self.names.get(&key).and_then(|slot| slot.exact.first()) {
             return Some(value);
         }
-        let mut limit = key.len();
-        loop {
-            let (length, slot) = self.names.longest_prefix(&key, limit)?;
-            if let Some((_, value)) = slot.wildcard.first() {
-                let covered = name.get(..name.len() - length)?;
-                return (length == 0 || !covered.contains('.')).then_some(value);
-            }
-            limit = length.checked_sub(1)?;
-        }
+        let fits = |_, slot: &Slot<T>| !slot.wildcard.is_empty();
+        let (length, slot) = self.names.longest_prefix(&key, key.len(), fits)?;
+        let covered = name.get(..name.len() - length)?;
+        let is_one_label = length == 0 || !covered.contains('.');
+        slot.wildcard.first().filter(|_| is_one_label).map(|(_, value)| value)
     }
 }
 

@@ -221,46 +221,43 @@ impl<T> RouteTable<T> {
     /// Allocates nothing.
     pub fn lookup(&self, host: &str, path: &str, mut accept: impl FnMut(&T) -> bool) -> Option<&T> {
         let key = Backward(host.as_bytes());
-        if let Some(found) = self.hosts.get(&key)
-            && let Some(value) = lookup_path(&found.exact, path, &mut accept)
+        let fits = |length, found: &HostPaths<T>| length == key.len() || !found.wildcard.is_empty();
+        let mut limit = Some(key.len());
+        while let Some((length, found)) =
+            limit.and_then(|limit| self.hosts.longest_prefix(&key, limit, fits))
         {
-            return Some(value);
-        }
-        let mut limit = key.len();
-        while let Some((length, found)) = self.hosts.longest_prefix(&key, limit) {
-            if let Some(value) = lookup_path(&found.wildcard, path, &mut accept) {
-                return Some(value);
+            let exact = (length == key.len()).then_some(&found.exact);
+            for paths in exact.into_iter().chain([&found.wildcard]) {
+                if let Some(value) = lookup_path(paths, path, &mut accept) {
+                    return Some(value);
+                }
             }
-            let Some(shorter) = length.checked_sub(1) else { break };
-            limit = shorter;
+            limit = length.checked_sub(1);
         }
         lookup_path(&self.hostless, path, &mut accept)
     }
 }
 
+/// Usually one walk down the trie: whatever fits best is where the walk ends.
 fn lookup_path<'a, T>(
     paths: &'a Paths<T>,
     path: &str,
     accept: &mut impl FnMut(&T) -> bool,
 ) -> Option<&'a T> {
-    let mut first = |entries: &'a [Entry<T>]| {
-        let fits = |entry: &&Entry<T>| accept(&entry.value) && entry.pattern.accepts(path);
-        entries.iter().find(fits).map(|entry| &entry.value)
-    };
     let key = Forward(path.as_bytes());
-    if let Some(slot) = paths.get(&key)
-        && let Some(value) = first(&slot.exact)
-    {
-        return Some(value);
-    }
+    let fits = |length, slot: &Slot<T>| length == key.len() || !slot.prefix.is_empty();
     let mut limit = key.len();
-    while let Some((length, slot)) = paths.longest_prefix(&key, limit) {
-        if let Some(value) = first(&slot.prefix) {
-            return Some(value);
+    loop {
+        let (length, slot) = paths.longest_prefix(&key, limit, fits)?;
+        let exact: &[Entry<T>] = if length == key.len() { &slot.exact } else { &[] };
+        let mut entries = exact.iter().chain(&slot.prefix);
+        if let Some(entry) =
+            entries.find(|entry| accept(&entry.value) && entry.pattern.accepts(path))
+        {
+            return Some(&entry.value);
         }
         limit = length.checked_sub(1)?;
     }
-    None
 }
 
 /// The places of a route that has these hosts.

@@ -97,12 +97,17 @@ impl<V> Trie<V> {
         found
     }
 
-    /// The value of the longest key that is a prefix of `key` and at most `limit` long, with its
-    /// length.
-    pub fn longest_prefix(&self, key: &impl Key, limit: usize) -> Option<(usize, &V)> {
+    /// The value of the longest key that is a prefix of `key`, at most `limit` long, and whose
+    /// value fits; with its length.
+    pub fn longest_prefix(
+        &self,
+        key: &impl Key,
+        limit: usize,
+        fits: impl Fn(usize, &V) -> bool,
+    ) -> Option<(usize, &V)> {
         let mut found = None;
         self.walk(key, |length, value| {
-            if length <= limit {
+            if length <= limit && fits(length, value) {
                 found = Some((length, value));
             }
         });
@@ -238,7 +243,9 @@ mod tests {
     #[test]
     fn the_longest_prefix_within_the_limit_is_found() {
         let trie = trie(&["", "/a", "/a/b", "/a/bc"]);
-        let find = |limit| trie.longest_prefix(&Forward(b"/a/b/c"), limit).map(|(len, _)| len);
+        let find = |limit| {
+            trie.longest_prefix(&Forward(b"/a/b/c"), limit, |_, _| true).map(|(len, _)| len)
+        };
         assert_eq!(
             [find(9), find(4), find(3), find(1), find(0)].map(Option::unwrap),
             [4, 4, 2, 0, 0]
@@ -265,7 +272,7 @@ mod tests {
     fn host_names_are_read_backward_in_any_case() {
         let mut trie = Trie::default();
         trie.entry(&Backward(b".foo.com"), || 1);
-        assert_eq!(trie.longest_prefix(&Backward(b"A.Foo.COM"), 9), Some((8, &1)));
-        assert_eq!(trie.longest_prefix(&Backward(b"foo.com"), 7), None);
+        assert_eq!(trie.longest_prefix(&Backward(b"A.Foo.COM"), 9, |_, _| true), Some((8, &1)));
+        assert_eq!(trie.longest_prefix(&Backward(b"foo.com"), 7, |_, _| true), None);
     }
 }
