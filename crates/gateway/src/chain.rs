@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
+use gantry_routing::expr::Expr;
 use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
 
@@ -19,6 +20,10 @@ pub struct Link {
     pub priority: i64,
     /// False for `_meta.disable`: takes part in the merge, but does not run.
     pub enabled: bool,
+    /// True if the plugin does not run globally for routes that have it themselves.
+    pub prefer_route: bool,
+    /// The plugin runs only for requests that this fits.
+    pub filter: Option<Expr>,
     /// Replaces the body of the plugin's answers from 400 on.
     pub error_response: Option<Bytes>,
     pub plugin: Arc<dyn Plugin>,
@@ -73,22 +78,34 @@ impl Chain {
         response: &mut ResponseHeader,
     ) {
         for link in &self.links {
-            link.plugin.response_headers(exchange, request, response);
+            if link.runs(exchange, request) {
+                link.plugin.response_headers(exchange, request, response);
+            }
         }
     }
 
     /// Lets every plugin see and change a piece of the response body.
     pub fn response_body(&self, exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool) {
         for link in &self.links {
-            link.plugin.response_body(exchange, body, end);
+            if link.ran(exchange) {
+                link.plugin.response_body(exchange, body, end);
+            }
         }
     }
 
-    /// Tells every plugin that the request is over.
-    pub fn log(&self, facts: &Facts<'_>) {
+    /// Tells every plugin that the request is over. `route` is the chain of the route if this is
+    /// the global one.
+    pub fn log(&self, facts: &Facts<'_>, route: Option<&Self>) {
         for link in &self.links {
-            link.plugin.log(facts);
+            let elsewhere = link.prefer_route && route.is_some_and(|route| route.has(link.name));
+            if !elsewhere && link.ran(facts.exchange) {
+                link.plugin.log(facts);
+            }
         }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.links.iter().any(|link| link.name == name)
     }
 
     fn until_answer(
@@ -98,6 +115,9 @@ impl Chain {
         phase: impl Fn(&dyn Plugin, &mut Exchange, &mut RequestHeader) -> Flow,
     ) -> Option<Answer> {
         for link in &self.links {
+            if !link.runs(exchange, request) {
+                continue;
+            }
             if let Flow::Answer(answer) = phase(&*link.plugin, exchange, request) {
                 return Some(link.dress(*answer));
             }
@@ -107,6 +127,28 @@ impl Chain {
 }
 
 impl Link {
+    /// Whether `_meta.filter` lets the request in; found out once per request.
+    fn runs(&self, exchange: &mut Exchange, request: &RequestHeader) -> bool {
+        let Some(filter) = &self.filter else { return true };
+        if let Some(known) = exchange.filtered.iter().find(|(link, _)| *link == self.address()) {
+            return known.1;
+        }
+        let fits = filter.matches(&exchange.facts(request));
+        exchange.filtered.push((self.address(), fits));
+        fits
+    }
+
+    /// Whether the filter has let the request in.
+    fn ran(&self, exchange: &Exchange) -> bool {
+        let known = || exchange.filtered.iter().find(|(link, _)| *link == self.address());
+        self.filter.is_none() || known().is_some_and(|(_, fits)| *fits)
+    }
+
+    /// Tells links apart while a request holds them.
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     /// Puts `_meta.error_response` in place of the body the plugin chose.
     fn dress(&self, mut answer: Answer) -> Answer {
         if let Some(text) = &self.error_response

@@ -1,13 +1,32 @@
-//! The data plane: reads configuration from etcd or Gantry, proxies requests by it.
+//! The data plane: reads configuration from etcd or Gantry and proxies requests by it.
 //!
 //! `sync` brings resources, `compile` turns each into what `snapshot` holds, requests keep one
 //! snapshot from their first to their last byte, and `proxy` is the plot of a request.
 
 pub mod answer;
+mod cache;
 pub mod chain;
+mod compile;
+mod configuration;
 pub mod consumer;
 pub mod exchange;
+mod heartbeat;
+mod listen;
+mod monitor;
+mod options;
 pub mod plugin;
+mod proxy;
+pub mod request;
 pub mod route;
+mod run;
 pub mod snapshot;
+mod state;
+pub mod status;
+mod sync;
+pub mod template;
+pub mod tls;
 pub mod upstream;
+
+pub use options::{Bound, Options};
+pub use run::{Error, run};
+pub use sync::{Login, Source, SourceTls};

@@ -1,9 +1,65 @@
 //! What requests read: one revision of the configuration, compiled. Never locked, swapped whole.
 
-use crate::consumer::Consumers;
+use std::sync::Arc;
+
+use gantry_routing::{sni::SniTable, table::RouteTable};
+use imbl::HashMap;
+use pingora::utils::tls::CertKey;
+
+use crate::{
+    chain::{Chain, Links},
+    consumer::Consumers,
+    route::{Candidate, Route},
+    tls::Certificate,
+    upstream::Upstream,
+};
 
 /// One revision of the configuration. Cloning is cheap: all parts share their structure.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Snapshot {
+    pub routes: RouteTable<Candidate>,
+    pub upstreams: HashMap<String, Arc<Upstream>>,
     pub consumers: Consumers,
+    pub groups: HashMap<String, Arc<Links>>,
+    pub certificates: SniTable<Arc<Certificate>>,
+    /// What the gateway can present to upstreams, by the id of the ssl resource.
+    pub client_certificates: HashMap<String, Arc<CertKey>>,
+    /// The plugins of all global rules.
+    pub global: Arc<Chain>,
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self {
+            routes: RouteTable::new(),
+            upstreams: HashMap::new(),
+            consumers: Consumers::default(),
+            groups: HashMap::new(),
+            certificates: SniTable::new(),
+            client_certificates: HashMap::new(),
+            global: Chain::empty(),
+        }
+    }
+}
+
+/// Why a route has no upstream to offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoUpstream {
+    /// Neither route nor service has one, or it has no nodes: 503.
+    None,
+    /// The one that is referred to does not exist: 502.
+    Dangling,
+}
+
+impl Snapshot {
+    /// The upstream a route leads to.
+    pub fn upstream(&self, route: &Route) -> Result<Arc<Upstream>, NoUpstream> {
+        use crate::route::Target;
+        let upstream = match &route.target {
+            Target::None => return Err(NoUpstream::None),
+            Target::Inline(upstream) => Arc::clone(upstream),
+            Target::Id(id) => self.upstreams.get(id).cloned().ok_or(NoUpstream::Dangling)?,
+        };
+        if upstream.nodes.is_empty() { Err(NoUpstream::None) } else { Ok(upstream) }
+    }
 }

@@ -1,8 +1,13 @@
 //! A request read through the names of nginx's and APISIX's variables.
 
+use std::{borrow::Cow, net::SocketAddr};
+
+use gantry_routing::vars::{Var, Vars};
+use http::{HeaderMap, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::Exchange;
+use crate::request;
 
 /// An exchange and its messages, as variables see them.
 #[derive(Clone, Copy)]
@@ -11,4 +16,149 @@ pub struct Facts<'a> {
     pub request: &'a RequestHeader,
     /// The response head as sent; None before there is one.
     pub response: Option<&'a ResponseHeader>,
+}
+
+impl Vars for Facts<'_> {
+    fn var(&self, name: &str) -> Option<Var<'_>> {
+        self.of_message(name)
+            .or_else(|| self.of_request(name))
+            .or_else(|| self.of_connection(name))
+            .or_else(|| self.of_configuration(name))
+            .or_else(|| self.of_outcome(name))
+    }
+}
+
+impl<'a> Facts<'a> {
+    /// Headers, arguments and cookies.
+    fn of_message(&self, name: &str) -> Option<Var<'a>> {
+        if let Some(header) = name.strip_prefix("http_") {
+            return header_value(&self.request.headers, header);
+        }
+        if let Some(argument) = name.strip_prefix("arg_") {
+            return request::argument(self.request, argument).map(Var::from);
+        }
+        if let Some(cookie) = name.strip_prefix("cookie_") {
+            return request::cookie(self.request, cookie).map(Var::from);
+        }
+        let header =
+            name.strip_prefix("sent_http_").or_else(|| name.strip_prefix("upstream_http_"))?;
+        header_value(&self.response?.headers, header)
+    }
+
+    fn of_request(&self, name: &str) -> Option<Var<'a>> {
+        let request = self.request;
+        let uri = &request.uri;
+        Some(match name {
+            "uri" | "document_uri" => Var::from(self.exchange.path(request)),
+            "request_uri" | "real_request_uri" => Var::from(request::target(request)),
+            "args" | "query_string" => Var::from(uri.query()?),
+            "is_args" => {
+                Var::from(if uri.query().is_some_and(|query| !query.is_empty()) { "?" } else { "" })
+            }
+            "method" | "request_method" => Var::from(request.method.as_str()),
+            "host" | "hostname" => Var::Text(lower(request::host(request))),
+            "scheme" => Var::from(self.exchange.scheme()),
+            "https" => Var::from(if self.exchange.connection.tls { "on" } else { "" }),
+            "server_protocol" => Var::from(protocol(request.version)),
+            "request" | "request_line" => Var::from(format!(
+                "{} {} {}",
+                request.method,
+                request::target(request),
+                protocol(request.version)
+            )),
+            "content_length" => return header_value(&request.headers, "content-length"),
+            "content_type" => return header_value(&request.headers, "content-type"),
+            "proxy_add_x_forwarded_for" => {
+                Var::from(request::forwarded_for(request, self.exchange.client.ip()))
+            }
+            _ => return None,
+        })
+    }
+
+    fn of_connection(&self, name: &str) -> Option<Var<'a>> {
+        let connection = &self.exchange.connection;
+        Some(match name {
+            "remote_addr" => ip(self.exchange.client),
+            "remote_port" => port(self.exchange.client),
+            "realip_remote_addr" => ip(connection.peer),
+            "realip_remote_port" => port(connection.peer),
+            "server_addr" => ip(connection.server),
+            "server_port" => port(connection.server),
+            "http2" => Var::from(if self.request.version == Version::HTTP_2 { "h2" } else { "" }),
+            "ssl_server_name" => Var::from(&*self.exchange.handshake.as_ref()?.server_name),
+            "ssl_client_verify" => {
+                let verified = self.exchange.handshake.as_ref()?.client_verified;
+                Var::from(if verified { "SUCCESS" } else { "NONE" })
+            }
+            _ => return None,
+        })
+    }
+
+    fn of_configuration(&self, name: &str) -> Option<Var<'a>> {
+        let exchange = self.exchange;
+        let route = exchange.route.as_ref().map(|candidate| &*candidate.route);
+        Some(match name {
+            "route_id" => Var::from(&*route?.id),
+            "route_name" => Var::from(route?.name.as_deref()?),
+            "service_id" => Var::from(route?.service_id.as_deref()?),
+            "service_name" => Var::from(route?.service_name.as_deref()?),
+            "consumer_name" => Var::from(&*exchange.consumer.as_ref()?.name),
+            "consumer_group_id" => Var::from(exchange.consumer.as_ref()?.group_id.as_deref()?),
+            "balancer_ip" => ip(exchange.attempts.address?),
+            "balancer_port" => port(exchange.attempts.address?),
+            "upstream_addr" => Var::from(exchange.attempts.address?.to_string()),
+            "upstream_uri" => Var::from(
+                exchange
+                    .outgoing
+                    .target
+                    .as_deref()
+                    .unwrap_or_else(|| request::target(self.request)),
+            ),
+            _ => return None,
+        })
+    }
+
+    fn of_outcome(&self, name: &str) -> Option<Var<'a>> {
+        let exchange = self.exchange;
+        Some(match name {
+            "status" => Var::Number(f64::from(self.response?.status.as_u16())),
+            "body_bytes_sent" => Var::Number(exchange.response.body_bytes as f64),
+            "request_time" => Var::Number(exchange.started.elapsed().as_secs_f64()),
+            "upstream_status" => Var::from(exchange.attempts.statuses()?),
+            "upstream_response_time" => Var::Number(exchange.attempts.response_time?.as_secs_f64()),
+            "upstream_header_time" => Var::Number(exchange.attempts.header_time?.as_secs_f64()),
+            _ => return None,
+        })
+    }
+}
+
+/// The first value of a header, asked for as variables do: underscores for dashes, any case.
+fn header_value<'a>(headers: &'a HeaderMap, name: &str) -> Option<Var<'a>> {
+    let value =
+        if name.contains('_') { headers.get(name.replace('_', "-")) } else { headers.get(name) };
+    value?.to_str().ok().map(Var::from)
+}
+
+fn ip(address: SocketAddr) -> Var<'static> {
+    Var::from(address.ip().to_canonical().to_string())
+}
+
+fn port(address: SocketAddr) -> Var<'static> {
+    Var::Number(f64::from(address.port()))
+}
+
+fn lower(text: &str) -> Cow<'_, str> {
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(text.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/1.1",
+    }
 }

@@ -17,9 +17,10 @@ pub use facts::Facts;
 use crate::{
     chain::Chain,
     consumer::{Consumer, Credential},
-    route::Route,
+    route::Candidate,
     snapshot::Snapshot,
-    upstream::{Node, Upstream},
+    tls::Handshake,
+    upstream::{Lease, Node, Upstream},
 };
 
 /// The state of one request.
@@ -29,12 +30,12 @@ pub struct Exchange {
     pub connection: Connection,
     /// The client's address; plugins such as real-ip may replace it.
     pub client: SocketAddr,
-    /// The host asked for: lower case, without port.
-    pub host: String,
+    /// What was agreed on in the TLS handshake, if there was one.
+    pub handshake: Option<Arc<Handshake>>,
     /// The normalised path, if it differs from the one on the wire.
     pub path: Option<String>,
     /// None until a route matched, and for good if none does.
-    pub route: Option<Arc<Route>>,
+    pub route: Option<Candidate>,
     /// The plugins of the matched route, later merged with those of the consumer.
     pub chain: Arc<Chain>,
     pub consumer: Option<Arc<Consumer>>,
@@ -44,6 +45,8 @@ pub struct Exchange {
     pub response: Response,
     /// State of single plugins, one value per type.
     pub notes: Extensions,
+    /// Results of `_meta.filter` by link, each found out once per request.
+    pub(crate) filtered: Vec<(usize, bool)>,
 }
 
 /// The connection the request came by.
@@ -69,6 +72,10 @@ pub struct Attempts {
     pub upstream: Option<Arc<Upstream>>,
     /// The nodes asked so far, as indices into the upstream's nodes; the last one answered.
     pub tried: Vec<usize>,
+    /// Held while the node works, for balancers that count.
+    pub(crate) lease: Option<Lease>,
+    /// Connections from the pool that turned out to be dead; their tries do not count.
+    pub(crate) stale: u8,
     /// The address of the node asked last.
     pub address: Option<SocketAddr>,
     /// The statuses the tries ended with; 502 or 504 for those without an answer.
@@ -113,7 +120,7 @@ impl Exchange {
             started: Instant::now(),
             connection: Connection { peer: nowhere, server: nowhere, tls: false },
             client: nowhere,
-            host: String::new(),
+            handshake: None,
             path: None,
             route: None,
             chain: Chain::empty(),
@@ -122,6 +129,7 @@ impl Exchange {
             attempts: Attempts::default(),
             response: Response::default(),
             notes: Extensions::new(),
+            filtered: Vec::new(),
         }
     }
 
@@ -174,6 +182,15 @@ impl Exchange {
     pub fn node(&self) -> Option<&Node> {
         let Attempts { upstream, tried, .. } = &self.attempts;
         upstream.as_ref()?.nodes.get(*tried.last()?)
+    }
+}
+
+impl Attempts {
+    /// The statuses as variables and headers show them: `502, 200`.
+    #[must_use]
+    pub fn statuses(&self) -> Option<String> {
+        let texts: Vec<_> = self.statuses.iter().map(u16::to_string).collect();
+        (!texts.is_empty()).then(|| texts.join(", "))
     }
 }
 

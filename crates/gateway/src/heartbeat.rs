@@ -1,0 +1,113 @@
+//! Tells the control plane that this gateway lives and which revision it serves.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::status::{Status, VERSION};
+
+/// How often, unless the control plane says otherwise.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// Bounds what the control plane may say.
+const INTERVALS: std::ops::RangeInclusive<u64> = 1..=600;
+/// Longer than any healthy answer takes, shorter than the interval.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Who reports, where to, and by which client.
+pub struct Heartbeat {
+    /// `https://host:port` of the control plane.
+    pub endpoint: String,
+    pub client: reqwest::Client,
+    pub instance_id: String,
+    /// New at every start.
+    pub run_id: String,
+    pub hostname: String,
+    /// The listeners that take traffic.
+    pub listeners: Vec<SocketAddr>,
+    pub status: Arc<Status>,
+}
+
+#[derive(Deserialize, Default)]
+struct Envelope {
+    #[serde(default)]
+    payload: Answer,
+}
+
+#[derive(Deserialize, Default)]
+struct Answer {
+    /// Seconds.
+    heartbeat_interval: Option<u64>,
+}
+
+impl Heartbeat {
+    /// Reports at every interval and at once after each change, until `shutdown`.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut applied = self.status.watch();
+        let mut interval = INTERVAL;
+        loop {
+            // Whatever is applied while this report is under way makes one more, not many.
+            applied.mark_unchanged();
+            match self.beat().await {
+                Ok(said) => interval = said.unwrap_or(interval),
+                Err(error) => tracing::warn!(%error, "a heartbeat did not arrive"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(interval) => {}
+                Ok(()) = applied.changed() => {}
+                () = shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    /// Reports once; answers the interval the control plane wants.
+    async fn beat(&self) -> Result<Option<Duration>, reqwest::Error> {
+        let requests = self.status.requests();
+        let answer: Envelope = self
+            .client
+            .post(format!("{}/api/v1/dp/instance/heartbeat", self.endpoint))
+            .header("X-APISEVEN-Instance-Id", &self.instance_id)
+            .header("X-APISEVEN-Run-Id", &self.run_id)
+            .timeout(TIMEOUT)
+            .json(&self.report(requests))
+            .send()
+            .await?
+            .error_for_status()?
+            .json()
+            .await?;
+        self.status.reported(requests);
+        let wanted =
+            answer.payload.heartbeat_interval.filter(|seconds| INTERVALS.contains(seconds));
+        Ok(wanted.map(Duration::from_secs))
+    }
+
+    fn report(&self, requests: u64) -> Value {
+        let applied = self.status.applied();
+        json!({
+            "id": self.instance_id,
+            "hostname": self.hostname,
+            "ip": self.ip(),
+            "domain": "",
+            "api_calls": requests,
+            "version": VERSION,
+            "etcd_reachable": self.status.reachable(),
+            "config_version": applied.revision,
+            "ports": self.listeners.iter().map(SocketAddr::port).collect::<Vec<_>>(),
+            "digest": applied.digest,
+            "problems": applied.problems,
+        })
+    }
+
+    /// The address of this machine as its network knows it: the one a packet to the control plane
+    /// would leave from. No packet is sent.
+    fn ip(&self) -> String {
+        let local = || {
+            let target = self.endpoint.split_once("://")?.1;
+            let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+            socket.connect(target).ok()?;
+            Some(socket.local_addr().ok()?.ip().to_string())
+        };
+        local().unwrap_or_else(|| "127.0.0.1".to_owned())
+    }
+}

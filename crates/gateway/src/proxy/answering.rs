@@ -1,0 +1,77 @@
+//! The way back to the client, for the upstream's responses and for our own.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use pingora::{
+    Result,
+    http::{RequestHeader, ResponseHeader},
+    protocols::http::date::get_cached_date,
+    proxy::Session,
+};
+
+use crate::{
+    answer::Answer,
+    exchange::{Exchange, Facts},
+    status::VERSION,
+};
+
+const UPSTREAM_STATUS: HeaderName = HeaderName::from_static("x-apisix-upstream-status");
+
+/// Sends an answer of our own, through the same plugins as any response.
+pub async fn send(session: &mut Session, exchange: &mut Exchange, answer: Answer) -> Result<()> {
+    let (mut head, bytes) = answer.render()?;
+    head.insert_header(header::DATE, get_cached_date())?;
+    dress(session.req_header(), &mut head, exchange)?;
+    let mut bytes = Some(bytes);
+    body(exchange, &mut bytes, true);
+    let bytes = bytes.unwrap_or_default();
+    let bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if !bodiless {
+        head.insert_header(header::CONTENT_LENGTH, bytes.len())?;
+    }
+    let silent = bodiless || bytes.is_empty() || session.req_header().method == Method::HEAD;
+    session.write_response_header(Box::new(head), silent).await?;
+    if !silent {
+        session.write_response_body(Some(bytes), true).await?;
+    }
+    Ok(())
+}
+
+/// Puts the gateway's headers on a response, then lets the plugins at it.
+pub fn dress(
+    request: &RequestHeader,
+    response: &mut ResponseHeader,
+    exchange: &mut Exchange,
+) -> Result<()> {
+    response.insert_header(header::SERVER, HeaderValue::from_static(VERSION))?;
+    if exchange.attempts.statuses.last().is_some_and(|status| *status >= 500)
+        && let Some(statuses) = exchange.attempts.statuses()
+    {
+        response.insert_header(UPSTREAM_STATUS, statuses)?;
+    }
+    let (global, chain) = chains(exchange);
+    global.response_headers(exchange, request, response);
+    chain.response_headers(exchange, request, response);
+    Ok(())
+}
+
+/// Lets the plugins at a piece of the body.
+pub fn body(exchange: &mut Exchange, bytes: &mut Option<Bytes>, end: bool) {
+    let (global, chain) = chains(exchange);
+    global.response_body(exchange, bytes, end);
+    chain.response_body(exchange, bytes, end);
+}
+
+/// Tells the plugins that the request is over.
+pub fn log(session: &Session, exchange: &Exchange) {
+    let facts =
+        Facts { exchange, request: session.req_header(), response: session.response_written() };
+    exchange.snapshot.global.log(&facts, Some(&exchange.chain));
+    exchange.chain.log(&facts, None);
+}
+
+fn chains(exchange: &Exchange) -> (Arc<crate::chain::Chain>, Arc<crate::chain::Chain>) {
+    (Arc::clone(&exchange.snapshot.global), Arc::clone(&exchange.chain))
+}

@@ -1,0 +1,142 @@
+//! From the request's arrival to the decision to forward it: facts, route, plugins.
+
+use std::sync::Arc;
+
+use gantry_routing::path;
+use http::{HeaderValue, StatusCode, header};
+use pingora::{http::RequestHeader, protocols::l4::socket::SocketAddr, proxy::Session};
+use serde_json::json;
+
+use crate::{
+    answer::Answer,
+    exchange::{Exchange, Facts},
+    request,
+    route::{Broken, Candidate},
+    tls::Handshake,
+};
+
+/// Notes who asks for what, and looks the route up. Some if the request is refused at once.
+pub fn receive(session: &mut Session, exchange: &mut Exchange) -> Option<Answer> {
+    note_connection(session, exchange);
+    let request = session.req_header_mut();
+    match path::normalize(request.uri.path()) {
+        Ok(path) if path == request.uri.path() => {}
+        Ok(path) => exchange.path = Some(path.into_owned()),
+        Err(_) => return Some(Answer::page(StatusCode::BAD_REQUEST)),
+    }
+    if !client_is_welcome(request, exchange) {
+        return Some(Answer::page(StatusCode::BAD_REQUEST));
+    }
+    exchange.route = find_route(request, exchange);
+    if let Some(candidate) = &exchange.route {
+        exchange.chain = Arc::clone(&candidate.route.chain);
+    }
+    note_forwarding(request, exchange);
+    None
+}
+
+fn note_connection(session: &Session, exchange: &mut Exchange) {
+    let connection = &mut exchange.connection;
+    if let Some(peer) = session.client_addr().and_then(SocketAddr::as_inet) {
+        connection.peer = *peer;
+        exchange.client = *peer;
+    }
+    if let Some(server) = session.server_addr().and_then(SocketAddr::as_inet) {
+        connection.server = *server;
+    }
+    if let Some(tls) = session.digest().and_then(|digest| digest.ssl_digest.as_ref()) {
+        connection.tls = true;
+        exchange.handshake = tls.extension.get::<Arc<Handshake>>().cloned();
+    }
+}
+
+/// The rules of mutual TLS at request time: the name of the handshake must be the one asked for,
+/// and paths that are not exempt need the client's certificate.
+fn client_is_welcome(request: &RequestHeader, exchange: &Exchange) -> bool {
+    let Some(handshake) = &exchange.handshake else { return true };
+    let host = request::host(request);
+    let same_name = host.eq_ignore_ascii_case(&handshake.server_name);
+    if !same_name {
+        let asked_for = exchange.snapshot.certificates.lookup(host);
+        if asked_for.is_some_and(|certificate| certificate.clients.is_some()) {
+            return false;
+        }
+    }
+    let Some(clients) = &handshake.certificate.clients else { return true };
+    let path = exchange.path(request);
+    let exempt = |patterns: &Vec<fancy_regex::Regex>| {
+        patterns.iter().any(|pattern| pattern.is_match(path).unwrap_or(false))
+    };
+    handshake.client_verified || clients.exempt.as_ref().is_some_and(exempt)
+}
+
+fn find_route(request: &RequestHeader, exchange: &Exchange) -> Option<Candidate> {
+    let facts = Facts { exchange, request, response: None };
+    let accepts = |candidate: &Candidate| {
+        candidate.route.matcher.accepts(request.method.as_str(), exchange.client.ip(), &facts)
+    };
+    exchange
+        .snapshot
+        .routes
+        .lookup(request::host(request), exchange.path(request), accepts)
+        .cloned()
+}
+
+/// Overwrites what the client claims about its way here. Fails only when the header map is full.
+fn note_forwarding(request: &mut RequestHeader, exchange: &Exchange) {
+    let (_, port) = request::split_port(request::authority(request));
+    let port = port.unwrap_or(exchange.connection.server.port());
+    let host = match request.headers.get(header::HOST) {
+        Some(host) => Some(host.clone()),
+        None => HeaderValue::from_str(request::authority(request)).ok(),
+    };
+    let _ = request.insert_header("X-Forwarded-Proto", HeaderValue::from_static(exchange.scheme()));
+    let _ = request.insert_header("X-Forwarded-Port", HeaderValue::from(port));
+    if let Some(host) = host {
+        let _ = request.insert_header("X-Forwarded-Host", host);
+    }
+    request.remove_header("Forwarded");
+}
+
+/// Runs the plugins up to the access phase. Some if one of them, or the lack of a route, answers.
+pub fn decide(request: &mut RequestHeader, exchange: &mut Exchange) -> Option<Answer> {
+    let global = Arc::clone(&exchange.snapshot.global);
+    if let Some(answer) = global.rewrite(exchange, request) {
+        return Some(answer);
+    }
+    let Some(Candidate { route, .. }) = exchange.route.clone() else {
+        let not_found =
+            || Answer::json(StatusCode::NOT_FOUND, &json!({"error_msg": "404 Route Not Found"}));
+        return Some(global.access(exchange, request).unwrap_or_else(not_found));
+    };
+    match route.broken {
+        None => {}
+        Some(Broken::Service) => return Some(Answer::page(StatusCode::NOT_FOUND)),
+        Some(Broken::PluginConfig) => return Some(Answer::page(StatusCode::SERVICE_UNAVAILABLE)),
+    }
+    route
+        .chain
+        .rewrite(exchange, request)
+        .or_else(|| merge_consumer(request, exchange))
+        .or_else(|| global.access(exchange, request))
+        .or_else(|| {
+            let chain = Arc::clone(&exchange.chain);
+            chain.access(exchange, request)
+        })
+}
+
+/// Lets the consumer's plugins and those of its group take part from here on.
+fn merge_consumer(request: &mut RequestHeader, exchange: &mut Exchange) -> Option<Answer> {
+    let consumer = exchange.consumer.clone()?;
+    let group = match &consumer.group_id {
+        None if consumer.links.is_empty() => return None,
+        None => None,
+        Some(id) => match exchange.snapshot.groups.get(id) {
+            Some(group) => Some(Arc::clone(group)),
+            None => return Some(Answer::page(StatusCode::SERVICE_UNAVAILABLE)),
+        },
+    };
+    let merged = exchange.route.as_ref()?.route.merged(&consumer, group.as_ref());
+    exchange.chain = merged.chain;
+    merged.added.rewrite(exchange, request)
+}

@@ -1,0 +1,183 @@
+//! The plot of a request: Pingora's phases in order, each a few lines; the work is elsewhere.
+
+mod answering;
+mod arriving;
+mod forwarding;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::StatusCode;
+use pingora::{
+    Error, ErrorSource, ErrorType, Result,
+    http::{RequestHeader, ResponseHeader},
+    modules::http::HttpModules,
+    proxy::{FailToProxy, ProxyHttp, Session},
+    upstreams::peer::HttpPeer,
+};
+
+use crate::{
+    answer::Answer,
+    exchange::{Exchange, Source},
+    state::State,
+};
+
+/// The proxy of one gateway.
+pub struct Proxy {
+    pub state: Arc<State>,
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Exchange;
+
+    /// From here on the request sees one snapshot.
+    fn new_ctx(&self) -> Exchange {
+        Exchange::new(self.state.snapshot())
+    }
+
+    /// Pingora's compression is not used: plugins compress.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    /// Finds the route and runs the plugins; true if the request was answered here.
+    async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+        let answer = arriving::receive(session, exchange);
+        let answer = match answer {
+            Some(answer) => Some(answer),
+            None => arriving::decide(session.req_header_mut(), exchange),
+        };
+        match answer {
+            None => Ok(false),
+            Some(answer) => answering::send(session, exchange, answer).await.map(|()| true),
+        }
+    }
+
+    /// Chooses a node, again for every try.
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+    ) -> Result<Box<HttpPeer>> {
+        forwarding::peer(&self.state.resolver, session.req_header(), exchange).await
+    }
+
+    /// Makes the request the upstream's.
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        request: &mut RequestHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        forwarding::dress(request, exchange)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        exchange: &mut Exchange,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        forwarding::failed(exchange, error, true)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        exchange: &mut Exchange,
+        reused: bool,
+    ) -> Box<Error> {
+        let repeatable = session.req_header().method.is_idempotent()
+            && !session.as_ref().retry_buffer_truncated()
+            && session.response_written().is_none();
+        if repeatable && reused {
+            return forwarding::stale(exchange, error);
+        }
+        if *error.esource() == ErrorSource::Downstream {
+            return error;
+        }
+        forwarding::failed(exchange, error, repeatable)
+    }
+
+    /// The upstream has answered.
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS
+        {
+            exchange.attempts.answered(response.status.as_u16());
+            exchange.response.source = Source::Upstream;
+        }
+        Ok(())
+    }
+
+    /// The response's head goes to the client.
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
+        {
+            return Ok(());
+        }
+        answering::dress(session.req_header(), response, exchange)
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        exchange: &mut Exchange,
+    ) -> Result<Option<std::time::Duration>> {
+        answering::body(exchange, body, end);
+        Ok(None)
+    }
+
+    /// Nothing could be proxied: answers for the upstream.
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        exchange: &mut Exchange,
+    ) -> FailToProxy {
+        let status = forwarding::status(error);
+        if status > 0 && session.response_written().is_none() {
+            if !exchange.attempts.statuses.is_empty() {
+                exchange.response.source = Source::Proxy;
+            }
+            session.set_keepalive(None);
+            let code = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+            if let Err(error) = answering::send(session, exchange, Answer::page(code)).await {
+                tracing::debug!(%error, "the client did not take the error page");
+            }
+        }
+        FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
+    /// The request is over.
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+        exchange.attempts.ended();
+        exchange.response.body_bytes = session.body_bytes_sent();
+        exchange.response.status =
+            session.response_written().map_or(0, |head| head.status.as_u16());
+        if let Some(error) = error.filter(|error| *error.etype() != ErrorType::ConnectionClosed) {
+            tracing::debug!(%error, status = exchange.response.status, "a request failed");
+        }
+        self.state.status.count_request();
+        answering::log(session, exchange);
+    }
+
+    /// Logged in `logging`, with less noise.
+    fn suppress_error_log(&self, _session: &Session, _exchange: &Exchange, _error: &Error) -> bool {
+        true
+    }
+}

