@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     fn saved(revision: i64) -> Saved {
-        let values = [("routes/1".to_owned(), Arc::from(&b"{\"uri\":\"/\\u00e9\"}"[..]))];
+        let values = [("routes/1".to_owned(), Arc::<[u8]>::from(&b"{\"uri\":\"/\\u00e9\"}"[..]))];
         Saved { revision, values: values.into_iter().collect() }
     }
 

@@ -63,6 +63,8 @@ const TRIES_MAX: usize = 10_000;
 /// Runs a gateway until `shutdown`. Blocks; uses threads of its own, also inside a process that has
 /// a runtime.
 pub fn run(mut options: Options, shutdown: CancellationToken) -> Result<(), Error> {
+    // An error means that the process has chosen its provider already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let sockets = Sockets::bind(&options)?;
     if let Some(on_bound) = options.on_bound.take() {
         on_bound(sockets.bound()?);
@@ -87,11 +89,11 @@ pub fn run(mut options: Options, shutdown: CancellationToken) -> Result<(), Erro
     }
     let keeper = thread::Builder::new().name("gateway-control".to_owned()).spawn({
         let shutdown = shutdown.clone();
-        move || control(options, sockets, state, shutdown)
+        move || control(options, sockets, state, &shutdown)
     })?;
     let mut outcome = keeper.join().map_err(|_| Error::Thread).flatten();
     // If control fails, the workers must not go on without it.
-    shutdown.cancel();
+    drop(shutdown.drop_guard());
     for worker in workers {
         let ended = worker.join().map_err(|_| Error::Thread).flatten();
         outcome = outcome.and(ended);
@@ -145,7 +147,7 @@ impl Worker {
         let runtime = runtime()?;
         let connections = TaskTracker::new();
         let outcome = runtime.block_on(self.serve(connections.clone()));
-        end(runtime, connections);
+        end(runtime, &connections);
         outcome
     }
 
@@ -188,7 +190,7 @@ fn runtime() -> io::Result<Runtime> {
 }
 
 /// Lets connections come to their end, for a while.
-fn end(runtime: Runtime, connections: TaskTracker) {
+fn end(runtime: Runtime, connections: &TaskTracker) {
     connections.close();
     let waited = runtime.block_on(async { tokio::time::timeout(GRACE, connections.wait()).await });
     if waited.is_err() {
@@ -202,7 +204,7 @@ fn control(
     options: Options,
     sockets: Sockets,
     state: Arc<State>,
-    shutdown: CancellationToken,
+    shutdown: &CancellationToken,
 ) -> Result<(), Error> {
     let bound = sockets.bound()?;
     let data_error = |error| Error::Data { path: options.data_dir.display().to_string(), error };
@@ -250,7 +252,7 @@ fn control(
         keeper.apply(updates).await;
         saving.await.map_err(|_| Error::Thread)
     });
-    end(runtime, connections);
+    end(runtime, &connections);
     outcome
 }
 
@@ -277,9 +279,11 @@ impl Keeper {
     async fn apply(&mut self, mut updates: mpsc::Receiver<Update>) {
         while let Some(update) = updates.recv().await {
             match update {
-                Update::Full { revision, entries } => self.configuration.replace(revision, entries),
+                Update::Full { revision, entries } => {
+                    self.configuration.replace(revision, entries);
+                }
                 Update::Changes { revision, changes } => {
-                    self.configuration.apply(revision, changes)
+                    self.configuration.apply(revision, changes);
                 }
                 Update::Reachable(reachable) => {
                     self.state.status.set_reachable(reachable.is_ok());

@@ -30,6 +30,6 @@ impl State {
     /// The counters in Prometheus' text form.
     #[must_use]
     pub fn metrics(&self) -> String {
-        String::new()
+        self.shared.metrics.render()
     }
 }
