@@ -43,6 +43,20 @@ pub struct Candidate {
     pub host: Option<usize>,
 }
 
+impl Candidate {
+    /// The pattern as the route spells it.
+    #[must_use]
+    pub fn uri(&self) -> &str {
+        self.route.matcher.patterns().get(self.pattern).map_or("", |pattern| pattern.text())
+    }
+
+    /// The host as the route or its service spells it; empty if any host will do.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.host.and_then(|host| self.route.hosts.get(host)).map_or("", String::as_str)
+    }
+}
+
 /// Where a route sends requests.
 #[derive(Clone)]
 pub enum Target {

@@ -32,7 +32,7 @@ const SHARDS: usize = 32;
 const SERIES_MAX: usize = 65_536;
 
 /// What one request is counted under.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Labels<'a> {
     /// Id, or name with `prefer_name`; empty if no route matched.
     pub route: &'a str,

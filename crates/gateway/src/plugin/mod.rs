@@ -7,15 +7,29 @@ mod client_control;
 mod config;
 mod cors;
 pub mod counter;
+mod headers;
 mod ip_restriction;
 mod jwt;
 mod jwt_auth;
 mod key_auth;
+mod limit_count;
 pub mod metrics;
 mod networks;
+mod prometheus;
 mod proxy_control;
+mod proxy_rewrite;
+mod real_ip;
+mod redirect;
 mod request_id;
+mod response_rewrite;
+mod substitution;
+pub mod template;
+#[cfg(test)]
+mod tests;
 mod url;
+
+pub use client_control::BodyLimit;
+pub use request_id::Id as RequestId;
 
 use std::{any::Any, sync::Arc};
 
@@ -122,8 +136,14 @@ const KINDS: &[Kind] = &[
     ip_restriction::KIND,
     jwt_auth::KIND,
     key_auth::KIND,
+    limit_count::KIND,
+    prometheus::KIND,
     proxy_control::KIND,
+    proxy_rewrite::KIND,
+    real_ip::KIND,
+    redirect::KIND,
     request_id::KIND,
+    response_rewrite::KIND,
 ];
 
 /// Finds a plugin by its name.

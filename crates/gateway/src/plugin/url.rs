@@ -76,6 +76,35 @@ pub fn decode(text: &str) -> Cow<'_, str> {
     Cow::Owned(String::from_utf8_lossy(&out).into_owned())
 }
 
+/// Encodes a decoded path as nginx does: what a request line must not hold, `%`, `?` and `#`.
+pub fn encode_path(path: &str, out: &mut String) {
+    encode(path, out, |b| b"\"#%<>?\\^`{|}".contains(&b));
+}
+
+/// Encodes only what would break a request line, because the rest is meant so.
+pub fn encode_unsafe(text: &str, out: &mut String) {
+    encode(text, out, |b| b == b'#');
+}
+
+/// Encodes only what no header may hold: control characters, spaces and what is not ASCII.
+pub fn encode_control(text: &str, out: &mut String) {
+    encode(text, out, |_| false);
+}
+
+fn encode(text: &str, out: &mut String, also: impl Fn(u8) -> bool) {
+    const HEX: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
+    for byte in text.bytes() {
+        if byte.is_ascii_graphic() && !also(byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.push(HEX[usize::from(byte >> 4)]);
+            out.push(HEX[usize::from(byte & 15)]);
+        }
+    }
+}
+
 fn digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
@@ -97,5 +126,15 @@ mod tests {
     fn taking_an_argument_out_leaves_the_others_as_they_were() {
         assert_eq!(without_argument("a=1&key=s&b=%20&key=t", "key"), "a=1&b=%20");
         assert_eq!(without_argument("key=s", "key"), "");
+    }
+
+    #[test]
+    fn paths_are_encoded_like_nginx_does() {
+        let mut out = String::new();
+        encode_path("/a b/ü?#%&=:@", &mut out);
+        assert_eq!(out, "/a%20b/%C3%BC%3F%23%25&=:@");
+        let mut out = String::new();
+        encode_unsafe("/a%20b?x=1 2\r\n", &mut out);
+        assert_eq!(out, "/a%20b?x=1%202%0D%0A");
     }
 }

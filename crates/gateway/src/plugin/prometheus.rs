@@ -1,0 +1,90 @@
+//! prometheus: counts finished requests; `metrics` holds the series and writes them out.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, header::CONTENT_LENGTH};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{
+    Kind, Place, Plugin, Shared, config,
+    metrics::{Labels, Sample},
+};
+use crate::exchange::{Facts, Source};
+
+pub(super) const KIND: Kind =
+    Kind { name: "prometheus", compile: Prometheus::compile, identify: None };
+
+#[derive(Deserialize)]
+struct Config {
+    prefer_name: bool,
+}
+
+struct Prometheus {
+    shared: Arc<Shared>,
+    prefer_name: bool,
+}
+
+impl Prometheus {
+    fn compile(value: &Value, place: &Place<'_>) -> Result<Arc<dyn Plugin>, String> {
+        let Config { prefer_name } = config::read(value)?;
+        Ok(Arc::new(Self { shared: Arc::clone(place.shared), prefer_name }))
+    }
+
+    fn labels<'a>(&self, facts: &Facts<'a>) -> Labels<'a> {
+        let exchange = facts.exchange;
+        let consumer = exchange.consumer.as_ref().map_or("", |consumer| &consumer.name);
+        let node = exchange.attempts.address.map(|address| address.ip());
+        let mut labels = Labels { consumer, node, ..Labels::default() };
+        if let Some(candidate) = &exchange.route {
+            let route = &*candidate.route;
+            let name = |id: &'a str, name: Option<&'a str>| {
+                name.filter(|_| self.prefer_name).unwrap_or(id)
+            };
+            labels.route = name(&route.id, route.name.as_deref());
+            if let Some(id) = &route.service_id {
+                labels.service = name(id, route.service_name.as_deref());
+            }
+            labels.matched_uri = candidate.uri();
+            labels.matched_host = candidate.host();
+        }
+        labels
+    }
+}
+
+impl Plugin for Prometheus {
+    fn log(&self, facts: &Facts<'_>) {
+        let exchange = facts.exchange;
+        let request = facts.request;
+        let body =
+            request.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let line = request.method.as_str().len() + request.raw_path().len();
+        let sent = facts.response.map_or(0, |response| size(0, &response.headers));
+        self.shared.metrics.record(&Sample {
+            labels: self.labels(facts),
+            status: exchange.response.status,
+            source: match exchange.response.source {
+                Source::Gateway => "apisix",
+                Source::Proxy => "nginx",
+                Source::Upstream => "upstream",
+            },
+            total_ms: millis(exchange.started.elapsed()),
+            upstream_ms: exchange.attempts.response_time.map(millis),
+            ingress: size(line, &request.headers) + body.unwrap_or(0),
+            egress: sent + u64::try_from(exchange.response.body_bytes).unwrap_or(u64::MAX),
+        });
+    }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+/// The bytes a head takes in HTTP/1.1: line, headers, and the empty line at the end.
+fn size(line: usize, headers: &HeaderMap) -> u64 {
+    /// `HTTP/1.1`, a status or two spaces, and the line's end.
+    const FIXED: usize = 16;
+    let headers: usize =
+        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    u64::try_from(FIXED + line + headers).unwrap_or(u64::MAX)
+}

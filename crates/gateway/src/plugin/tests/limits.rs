@@ -1,0 +1,115 @@
+//! limit-count as clients meet it.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{access, compile, exchange, header, plugin, read, request, response};
+use crate::plugin::{Plugin, Shared};
+
+/// Status of one request from this address, and its quota headers.
+fn ask(plugin: &Arc<dyn Plugin>, client: &str, headers: &[(&'static str, &str)]) -> (u16, String) {
+    let mut exchange = exchange();
+    exchange.client = client.parse().unwrap();
+    let mut request = request("/", headers);
+    let (status, _) = read(access(plugin, &mut exchange, &mut request));
+    let response = response(plugin, &mut exchange, &request);
+    let quota = |name| header(&response, name).unwrap_or("-").to_owned();
+    (status, format!("{}/{}", quota("x-ratelimit-remaining"), quota("x-ratelimit-limit")))
+}
+
+#[test]
+fn requests_beyond_the_count_are_refused() {
+    let plugin =
+        plugin("limit-count", &json!({"count": 2, "time_window": 60, "key": "remote_addr"}));
+    assert_eq!(ask(&plugin, "1.1.1.1:1", &[]), (0, "1/2".to_owned()));
+    assert_eq!(ask(&plugin, "1.1.1.1:2", &[]), (0, "0/2".to_owned()));
+    assert_eq!(ask(&plugin, "1.1.1.1:3", &[]), (503, "0/2".to_owned()));
+    assert_eq!(ask(&plugin, "2.2.2.2:1", &[]), (0, "1/2".to_owned()));
+}
+
+#[test]
+fn refusals_look_as_configured() {
+    for (config, expected) in [
+        (json!({"count": 1, "time_window": 60}), (503, "page".to_owned())),
+        (
+            json!({"count": 1, "time_window": 60, "rejected_code": 429, "rejected_msg": "slow"}),
+            (429, "{\"error_msg\":\"slow\"}\n".to_owned()),
+        ),
+    ] {
+        let plugin = plugin("limit-count", &config);
+        let ask = || access(&plugin, &mut exchange(), &mut request("/", &[]));
+        assert!(ask().is_none());
+        assert_eq!(read(ask()), expected);
+    }
+}
+
+#[test]
+fn headers_can_be_hidden() {
+    let config = json!({"count": 1, "time_window": 60, "show_limit_quota_header": false});
+    assert_eq!(ask(&plugin("limit-count", &config), "1.1.1.1:1", &[]).1, "-/-");
+}
+
+#[test]
+fn keys_are_variables_combinations_or_constants() {
+    let config = |key: &str, kind: &str| json!({"count": 1, "time_window": 60, "key": key, "key_type": kind});
+    let statuses = |config: &Value| {
+        let plugin = plugin("limit-count", config);
+        [("1.1.1.1:1", "a"), ("1.1.1.1:1", "b"), ("2.2.2.2:1", "a"), ("2.2.2.2:1", "")]
+            .map(|(client, id)| ask(&plugin, client, &[("x-id", id)]).0)
+    };
+    assert_eq!(statuses(&config("http_x_id", "var")), [0, 0, 503, 0]);
+    assert_eq!(statuses(&config("$remote_addr-$http_x_id", "var_combination")), [0, 0, 0, 0]);
+    assert_eq!(statuses(&config("all", "constant")), [0, 503, 503, 503]);
+    assert_eq!(statuses(&config("http_absent", "var")), [0, 503, 0, 503], "the address stands in");
+}
+
+#[test]
+fn unchanged_configurations_keep_their_counts() {
+    let shared: Arc<Shared> = Arc::default();
+    let config = json!({"count": 1, "time_window": 60});
+    let first = compile("limit-count", &config, &shared).unwrap();
+    assert_eq!(ask(&first, "1.1.1.1:1", &[]).0, 0);
+    let again = compile("limit-count", &config, &shared).unwrap();
+    assert_eq!(ask(&again, "1.1.1.1:1", &[]).0, 503);
+    let other = compile("limit-count", &json!({"count": 1, "time_window": 61}), &shared).unwrap();
+    assert_eq!(ask(&other, "1.1.1.1:1", &[]).0, 0);
+}
+
+#[test]
+fn rules_are_charged_in_order_and_skipped_without_a_key() {
+    let config = json!({"rules": [
+        {"count": 1, "time_window": 60, "key": "${http_x_id}"},
+        {"count": 3, "time_window": 60, "key": "${remote_addr}", "header_prefix": "all"},
+    ]});
+    let plugin = plugin("limit-count", &config);
+    let statuses = ["a", "a", "b"].map(|id| ask(&plugin, "1.1.1.1:1", &[("x-id", id)]).0);
+    assert_eq!(statuses, [0, 503, 0]);
+    let mut exchange = exchange();
+    exchange.client = "1.1.1.1:1".parse().unwrap();
+    let mut request = request("/", &[]);
+    assert!(access(&plugin, &mut exchange, &mut request).is_none());
+    let response = response(&plugin, &mut exchange, &request);
+    assert_eq!(header(&response, "x-all-ratelimit-remaining"), Some("0"));
+    assert_eq!(header(&response, "x-1-ratelimit-limit"), None);
+}
+
+#[test]
+fn numbers_may_come_from_the_request() {
+    let config = json!({"count": "${http_x_count}", "time_window": "${http_x_window ?? 60}"});
+    let plugin = plugin("limit-count", &config);
+    assert_eq!(ask(&plugin, "1.1.1.1:1", &[("x-count", "5")]), (0, "4/5".to_owned()));
+    let mut exchange = exchange();
+    let answer = access(&plugin, &mut exchange, &mut request("/", &[("x-count", "many")]));
+    assert_eq!(read(answer), (500, "{\"error_msg\":\"failed to limit count\"}\n".to_owned()));
+    let lenient = json!({"count": "$http_x_count", "time_window": 60, "allow_degradation": true});
+    assert_eq!(ask(&super::plugin("limit-count", &lenient), "1.1.1.1:1", &[]).0, 0);
+}
+
+#[test]
+fn redis_is_refused_by_name() {
+    let config =
+        json!({"count": 1, "time_window": 60, "policy": "redis", "redis_host": "127.0.0.1"});
+    let error = compile("limit-count", &config, &Arc::default()).err().unwrap();
+    assert_eq!(error, "`policy` redis is not available here, use `local`");
+}
