@@ -1,1 +1,38 @@
+//! Use cases: opens transactions, decides, records. Knows neither HTTP nor SQL.
+//!
+//! Every function takes `&Cx` (who asks, in which request) or, where nobody has signed in yet,
+//! `&App`. Configuration is changed through `change` only, which takes the next revision.
 
+pub mod access_token;
+pub mod api;
+pub mod application;
+mod ca;
+pub mod certificate;
+mod change;
+mod check;
+pub mod clock;
+pub mod cluster;
+pub mod consumer;
+mod context;
+pub mod debug;
+pub mod feed;
+pub mod gateway;
+mod ids;
+pub mod label;
+mod mask;
+mod object;
+pub mod organization;
+mod password;
+pub mod plugin;
+mod reconcile;
+pub mod region;
+mod seal;
+pub mod session;
+pub mod setup;
+mod throttle;
+mod token;
+pub mod user;
+
+pub use clock::Clock;
+pub use context::{Actor, App, Config, Cx, Written};
+pub use gantry_store::resource::Kind;

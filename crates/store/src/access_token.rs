@@ -32,17 +32,9 @@ const LIST: List = List {
 };
 
 /// `query` pages; it does not search or filter.
-pub async fn list(
-    tx: &mut Tx,
-    user_id: &str,
-    query: &ListQuery,
-) -> Result<(Vec<TokenRow>, i64)> {
-    let query = ListQuery {
-        search: String::new(),
-        labels: Vec::new(),
-        active: None,
-        ..query.clone()
-    };
+pub async fn list(tx: &mut Tx, user_id: &str, query: &ListQuery) -> Result<(Vec<TokenRow>, i64)> {
+    let query =
+        ListQuery { search: String::new(), labels: Vec::new(), active: None, ..query.clone() };
     let (rows, count) = list::page(tx, &LIST, vals![user_id], &query).await?;
     Ok((rows.iter().map(token).collect::<Result<_>>()?, count))
 }

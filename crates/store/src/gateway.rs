@@ -26,12 +26,8 @@ fn certificate(row: &Row) -> Result<GatewayCertificateRow> {
     })
 }
 
-pub async fn find_certificate(
-    tx: &mut Tx,
-    serial: &str,
-) -> Result<Option<GatewayCertificateRow>> {
-    let row =
-        tx.row("SELECT * FROM gateway_certificates WHERE serial = $1", vals![serial]).await?;
+pub async fn find_certificate(tx: &mut Tx, serial: &str) -> Result<Option<GatewayCertificateRow>> {
+    let row = tx.row("SELECT * FROM gateway_certificates WHERE serial = $1", vals![serial]).await?;
     row.as_ref().map(certificate).transpose()
 }
 

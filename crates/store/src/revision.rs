@@ -174,12 +174,7 @@ pub async fn bounds(tx: &mut Tx, cluster: Id) -> Result<Option<(i64, i64)>> {
 }
 
 /// Changes of the revisions after `after` up to `upto`, in order.
-pub async fn changes(
-    tx: &mut Tx,
-    cluster: Id,
-    after: i64,
-    upto: i64,
-) -> Result<Vec<ChangeRow>> {
+pub async fn changes(tx: &mut Tx, cluster: Id, after: i64, upto: i64) -> Result<Vec<ChangeRow>> {
     let rows = tx
         .all(
             "SELECT revision, key, value_sealed, create_revision, version FROM revision_changes
@@ -213,12 +208,12 @@ pub async fn state_at(
     rows.iter().map(change).collect()
 }
 
-/// Forgets how the state at `upto` came about: the last change of each key that still exists then
-/// stays, older ones go. Returns the number of changes removed.
+/// Forgets how the state at `upto` came about: revision `upto` itself and the last change of each
+/// key that exists then stay, the rest goes. Returns the number of changes removed.
 pub async fn compact(tx: &mut Tx, cluster: Id, upto: i64) -> Result<u64> {
     let gone = tx
         .run(
-            "DELETE FROM revision_changes WHERE cluster_id = $1 AND revision <= $2
+            "DELETE FROM revision_changes WHERE cluster_id = $1 AND revision < $2
                AND (value_sealed IS NULL OR EXISTS (
                    SELECT 1 FROM revision_changes newer
                    WHERE newer.cluster_id = $1 AND newer.key = revision_changes.key

@@ -9,9 +9,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use gantry_model::{Error, Result};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection as _, Executor as _, SqliteConnection, SqlitePool};
 use tokio::sync::{Mutex, oneshot};
 
@@ -113,8 +111,7 @@ impl Batch {
     where
         W: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>>,
     {
-        let mut conn =
-            self.conn.take().ok_or_else(|| Error::internal("the database is closed"))?;
+        let mut conn = self.conn.take().ok_or_else(|| Error::internal("the database is closed"))?;
         if let Err(error) = begin(&mut conn, self.open).await {
             self.conn = Some(conn);
             return Err(error);

@@ -1,0 +1,195 @@
+//! APIs: paths of an application and how requests to them are treated.
+
+use std::collections::BTreeMap;
+
+use gantry_model::config::{
+    Api, ApiSpec, ApiWithApplication, Application, ApplicationSpec, STATUS_READY,
+};
+use gantry_model::{Id, ListQuery, Page, Result};
+use gantry_store::resource::{self, Kind};
+use gantry_translate::Keys;
+use serde_json::{Map, Value};
+
+use crate::change::{Change, change};
+use crate::object::{self, Index, Spec, Stored};
+use crate::{Cx, Written, application, check, mask};
+
+impl Spec for ApiSpec {
+    const KIND: Kind = Kind::Api;
+
+    fn index(&self) -> Index {
+        let paths = self.paths.iter().map(|path| path.path.as_str());
+        Index {
+            name: Some(self.name.clone()),
+            active: self.active,
+            search_text: check::search_text([self.name.as_str()].into_iter().chain(paths)),
+            labels: self.labels.clone(),
+            ..Index::default()
+        }
+    }
+}
+
+pub async fn list(cx: &Cx, app: Id, query: &ListQuery) -> Result<Page<Api>> {
+    let mut tx = cx.app.db.read().await?;
+    object::cluster_of(cx, &mut tx, Kind::Application, app).await?;
+    let (rows, count) = resource::list(&mut tx, Kind::Api, app, query).await?;
+    let stored = object::opened_all(&cx.app, rows)?;
+    Ok(object::page(stored.into_iter().map(view).collect(), count))
+}
+
+/// APIs of a whole cluster, each with its application.
+pub async fn search(cx: &Cx, cluster: Id, query: &ListQuery) -> Result<Page<ApiWithApplication>> {
+    let mut tx = cx.app.db.read().await?;
+    cx.see_cluster(&mut tx, cluster).await?;
+    let (rows, count) = resource::list_in_cluster(&mut tx, Kind::Api, cluster, query).await?;
+    let apis: Vec<Stored<ApiSpec>> = object::opened_all(&cx.app, rows)?;
+    let mut ids: Vec<Id> = apis.iter().map(|api| api.row.parent_id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let rows = resource::find_many(&mut tx, Kind::Application, &ids).await?;
+    let parents = object::opened_all(&cx.app, rows)?;
+    let parents = application::views(&mut tx, cluster, parents).await?;
+    let parents: BTreeMap<Id, Application> =
+        parents.into_iter().map(|parent| (parent.id, parent)).collect();
+    let with_parent = |api: Stored<ApiSpec>| {
+        let application = parents.get(&api.row.parent_id)?.clone();
+        Some(ApiWithApplication { api: view(api), application })
+    };
+    Ok(object::page(apis.into_iter().filter_map(with_parent).collect(), count))
+}
+
+pub async fn get(cx: &Cx, app: Id, id: Id) -> Result<Api> {
+    let mut tx = cx.app.db.read().await?;
+    object::cluster_of(cx, &mut tx, Kind::Application, app).await?;
+    Ok(view(object::find(&cx.app, &mut tx, app, id).await?))
+}
+
+pub async fn create(cx: &Cx, app: Id, spec: ApiSpec) -> Result<Written<Api>> {
+    let cluster = application::cluster_of(cx, app).await?;
+    let spec = normalized(spec);
+    change(cx, cluster, move |change| {
+        Box::pin(async move {
+            let parent = parent(change, app).await?;
+            check::refuse(&gantry_translate::check_api(&parent, &spec))?;
+            let stored = object::insert(change, app, spec).await?;
+            let id = stored.row.id;
+            change.keys(Keys::new(), gantry_translate::api(id, app, &parent, &stored.spec));
+            change.audit(Kind::Api.name(), id, None, record(&stored.spec)?);
+            change.warning = gantry_translate::warning(&parent, &stored.spec);
+            Ok(view(stored))
+        })
+    })
+    .await
+}
+
+pub async fn replace(cx: &Cx, app: Id, id: Id, spec: ApiSpec) -> Result<Written<Api>> {
+    let cluster = application::cluster_of(cx, app).await?;
+    change(cx, cluster, move |change| {
+        Box::pin(async move {
+            let old = object::find(&change.app, change.tx, app, id).await?;
+            save(change, old, spec).await
+        })
+    })
+    .await
+}
+
+/// Puts `patch` over the stored API at the top level.
+pub async fn patch(cx: &Cx, app: Id, id: Id, patch: Map<String, Value>) -> Result<Written<Api>> {
+    let cluster = application::cluster_of(cx, app).await?;
+    change(cx, cluster, move |change| {
+        Box::pin(async move {
+            let old: Stored<ApiSpec> = object::find(&change.app, change.tx, app, id).await?;
+            let spec = check::merged(&old.spec, patch)?;
+            save(change, old, spec).await
+        })
+    })
+    .await
+}
+
+async fn save(change: &mut Change<'_>, old: Stored<ApiSpec>, spec: ApiSpec) -> Result<Api> {
+    let (id, app) = (old.row.id, old.row.parent_id);
+    let parent = parent(change, app).await?;
+    let spec = normalized(spec);
+    check::refuse(&gantry_translate::check_api(&parent, &spec))?;
+    let new = object::update(change, &old, spec).await?;
+    change.keys(
+        gantry_translate::api(id, app, &parent, &old.spec),
+        gantry_translate::api(id, app, &parent, &new.spec),
+    );
+    change.audit(Kind::Api.name(), id, record(&old.spec)?, record(&new.spec)?);
+    change.warning = gantry_translate::warning(&parent, &new.spec);
+    Ok(view(new))
+}
+
+pub async fn delete(cx: &Cx, app: Id, id: Id) -> Result<Written<()>> {
+    let cluster = application::cluster_of(cx, app).await?;
+    change(cx, cluster, move |change| {
+        Box::pin(async move {
+            let parent = parent(change, app).await?;
+            let stored = object::find(&change.app, change.tx, app, id).await?;
+            remove(change, &parent, stored).await
+        })
+    })
+    .await
+}
+
+/// Deletes all APIs of an application, in one transaction.
+pub async fn delete_all(cx: &Cx, app: Id) -> Result<Written<()>> {
+    let cluster = application::cluster_of(cx, app).await?;
+    change(cx, cluster, move |change| {
+        Box::pin(async move {
+            let parent = parent(change, app).await?;
+            for stored in of_application(change, app).await? {
+                remove(change, &parent, stored).await?;
+            }
+            Ok(())
+        })
+    })
+    .await
+}
+
+pub(crate) async fn of_application(
+    change: &mut Change<'_>,
+    app: Id,
+) -> Result<Vec<Stored<ApiSpec>>> {
+    let rows = resource::children(change.tx, Kind::Api, app).await?;
+    object::opened_all(&change.app, rows)
+}
+
+pub(crate) async fn remove(
+    change: &mut Change<'_>,
+    parent: &ApplicationSpec,
+    stored: Stored<ApiSpec>,
+) -> Result<()> {
+    let Stored { row, spec } = stored;
+    resource::delete(change.tx, row.id).await?;
+    change.keys(gantry_translate::api(row.id, row.parent_id, parent, &spec), Keys::new());
+    change.audit(Kind::Api.name(), row.id, record(&spec)?, None);
+    Ok(())
+}
+
+async fn parent(change: &mut Change<'_>, app: Id) -> Result<ApplicationSpec> {
+    let cluster = change.cluster.id;
+    Ok(object::find::<ApplicationSpec>(&change.app, change.tx, cluster, app).await?.spec)
+}
+
+fn normalized(mut spec: ApiSpec) -> ApiSpec {
+    spec.active = spec.active.min(1);
+    spec
+}
+
+fn record(spec: &ApiSpec) -> Result<Option<Value>> {
+    check::json(spec).map(mask::document).map(Some)
+}
+
+fn view(stored: Stored<ApiSpec>) -> Api {
+    let Stored { row, spec } = stored;
+    Api {
+        id: row.id,
+        app_id: row.parent_id,
+        status: STATUS_READY,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+        spec,
+    }
+}

@@ -1,0 +1,288 @@
+//! Applications: backends, hosts and prefix, and what their APIs share.
+
+use std::collections::BTreeMap;
+
+use gantry_model::config::{
+    Application, ApplicationSpec, CertificateSpec, CertificateType, STATUS_READY,
+};
+use gantry_model::{Error, Id, ListQuery, Page, Result, Violation};
+use gantry_store::Tx;
+use gantry_store::resource::{self, Kind};
+use gantry_translate::Keys;
+use serde_json::{Map, Value};
+
+use crate::change::{Change, change};
+use crate::object::{self, Index, Spec, Stored};
+use crate::{Cx, Written, api, check, mask};
+
+impl Spec for ApplicationSpec {
+    const KIND: Kind = Kind::Application;
+
+    fn index(&self) -> Index {
+        let texts = [self.name.as_str(), self.path_prefix.as_str()];
+        let mut refs: Vec<Id> =
+            self.upstreams.iter().filter_map(|entry| entry.client_cert_id()).collect();
+        refs.sort_unstable();
+        refs.dedup();
+        Index {
+            name: Some(self.name.clone()),
+            active: self.active,
+            sort_text: self.path_prefix.clone(),
+            sort_number: 0,
+            search_text: check::search_text(
+                texts.into_iter().chain(self.hosts.iter().map(String::as_str)),
+            ),
+            labels: self.labels.clone(),
+            served_names: self.hosts.iter().map(|host| host.clone() + &self.path_prefix).collect(),
+            refs,
+        }
+    }
+}
+
+pub async fn list(cx: &Cx, cluster: Id, query: &ListQuery) -> Result<Page<Application>> {
+    let mut tx = cx.app.db.read().await?;
+    cx.see_cluster(&mut tx, cluster).await?;
+    let (rows, count) = resource::list(&mut tx, Kind::Application, cluster, query).await?;
+    let stored = object::opened_all(&cx.app, rows)?;
+    Ok(object::page(views(&mut tx, cluster, stored).await?, count))
+}
+
+pub async fn get(cx: &Cx, cluster: Id, id: Id) -> Result<Application> {
+    let mut tx = cx.app.db.read().await?;
+    cx.see_cluster(&mut tx, cluster).await?;
+    let stored = object::find(&cx.app, &mut tx, cluster, id).await?;
+    view(&mut tx, stored).await
+}
+
+/// The cluster of an application that the caller may see.
+pub async fn cluster_of(cx: &Cx, id: Id) -> Result<Id> {
+    object::cluster_of(cx, &mut cx.app.db.read().await?, Kind::Application, id).await
+}
+
+pub async fn create(cx: &Cx, cluster: Id, spec: ApplicationSpec) -> Result<Written<Application>> {
+    let spec = checked(spec)?;
+    change(cx, cluster, move |change| {
+        Box::pin(async move {
+            check_client_certificates(change, &spec).await?;
+            let stored = object::insert(change, cluster, spec).await?;
+            change.keys(Keys::new(), gantry_translate::application(stored.row.id, &stored.spec));
+            change.audit(Kind::Application.name(), stored.row.id, None, record(&stored.spec)?);
+            finish(change, stored).await
+        })
+    })
+    .await
+}
+
+pub async fn replace(
+    cx: &Cx,
+    cluster: Id,
+    id: Id,
+    spec: ApplicationSpec,
+) -> Result<Written<Application>> {
+    let spec = checked(spec)?;
+    change(cx, cluster, move |change| {
+        Box::pin(async move {
+            let old = object::find(&change.app, change.tx, cluster, id).await?;
+            save(change, old, spec).await
+        })
+    })
+    .await
+}
+
+/// Puts `patch` over the stored application at the top level.
+pub async fn patch(
+    cx: &Cx,
+    cluster: Id,
+    id: Id,
+    patch: Map<String, Value>,
+) -> Result<Written<Application>> {
+    change(cx, cluster, move |change| {
+        Box::pin(async move {
+            let old: Stored<ApplicationSpec> =
+                object::find(&change.app, change.tx, cluster, id).await?;
+            let spec = checked(check::merged(&old.spec, patch)?)?;
+            save(change, old, spec).await
+        })
+    })
+    .await
+}
+
+async fn save(
+    change: &mut Change<'_>,
+    old: Stored<ApplicationSpec>,
+    spec: ApplicationSpec,
+) -> Result<Application> {
+    check_client_certificates(change, &spec).await?;
+    let new = object::update(change, &old, spec).await?;
+    let id = new.row.id;
+    change.keys(
+        gantry_translate::application(id, &old.spec),
+        gantry_translate::application(id, &new.spec),
+    );
+    if gantry_translate::touches_routes(&old.spec, &new.spec) {
+        for api in api::of_application(change, id).await? {
+            // What the APIs said was right for the old application need not be for the new one.
+            check::refuse(&gantry_translate::check_api(&new.spec, &api.spec))?;
+            change.keys(
+                gantry_translate::api(api.row.id, id, &old.spec, &api.spec),
+                gantry_translate::api(api.row.id, id, &new.spec, &api.spec),
+            );
+        }
+    }
+    change.audit(Kind::Application.name(), id, record(&old.spec)?, record(&new.spec)?);
+    finish(change, new).await
+}
+
+/// Deletes an application; with `cascade` its APIs too, without it there must be none.
+pub async fn delete(cx: &Cx, cluster: Id, id: Id, cascade: bool) -> Result<Written<()>> {
+    change(cx, cluster, move |change| {
+        Box::pin(async move {
+            let stored = object::find(&change.app, change.tx, cluster, id).await?;
+            remove(change, stored, cascade).await
+        })
+    })
+    .await
+}
+
+/// Deletes all applications of a cluster, in one transaction.
+pub async fn delete_all(cx: &Cx, cluster: Id, cascade: bool) -> Result<Written<()>> {
+    change(cx, cluster, move |change| {
+        Box::pin(async move {
+            let rows = resource::children(change.tx, Kind::Application, cluster).await?;
+            for stored in object::opened_all(&change.app, rows)? {
+                remove(change, stored, cascade).await?;
+            }
+            Ok(())
+        })
+    })
+    .await
+}
+
+async fn remove(
+    change: &mut Change<'_>,
+    stored: Stored<ApplicationSpec>,
+    cascade: bool,
+) -> Result<()> {
+    let id = stored.row.id;
+    if !cascade && resource::has_children(change.tx, Kind::Api, id).await? {
+        return Err(Error::in_use(format!(
+            "application `{}` has APIs: delete them first, or send `cascade=true`",
+            stored.spec.name
+        )));
+    }
+    for api in api::of_application(change, id).await? {
+        api::remove(change, &stored.spec, api).await?;
+    }
+    resource::delete(change.tx, id).await?;
+    change.keys(gantry_translate::application(id, &stored.spec), Keys::new());
+    change.audit(Kind::Application.name(), id, record(&stored.spec)?, None);
+    Ok(())
+}
+
+/// One spelling for each meaning, and every rule that needs no other resource.
+fn checked(spec: ApplicationSpec) -> Result<ApplicationSpec> {
+    let mut spec = spec.normalized();
+    for host in &mut spec.hosts {
+        host.make_ascii_lowercase();
+    }
+    check::refuse(&gantry_translate::check_application(&spec))?;
+    Ok(spec)
+}
+
+async fn check_client_certificates(change: &mut Change<'_>, spec: &ApplicationSpec) -> Result<()> {
+    let wanted = spec.index().refs;
+    let rows = resource::find_many(change.tx, Kind::Certificate, &wanted).await?;
+    let found: Vec<Stored<CertificateSpec>> = object::opened_all(&change.app, rows)?;
+    let is_usable = |id: Id| {
+        found.iter().any(|certificate| {
+            certificate.row.id == id
+                && certificate.row.cluster_id == change.cluster.id
+                && certificate.spec.kind == CertificateType::Client
+        })
+    };
+    let mut violations = Vec::new();
+    for (position, entry) in spec.upstreams.iter().enumerate() {
+        if entry.client_cert_id().is_some_and(|id| !is_usable(id)) {
+            violations.push(Violation::new(
+                format!("upstreams[{position}].upstream.client_cert_id"),
+                "must be the id of a certificate of type Client in the same cluster",
+                "",
+            ));
+        }
+    }
+    check::refuse(&violations)
+}
+
+/// The answer to a write, with a warning when others serve the same host and prefix.
+async fn finish(change: &mut Change<'_>, stored: Stored<ApplicationSpec>) -> Result<Application> {
+    let (cluster, id) = (change.cluster.id, stored.row.id);
+    let names = stored.spec.index().served_names;
+    let serving = resource::serving(change.tx, cluster, Kind::Application, &names).await?;
+    if let Some((name, other)) = serving.iter().find(|(_, other)| *other != id) {
+        change.warning = Some(format!(
+            "`{name}` is also the host and path prefix of application {other}: requests go to \
+             whichever route is more specific"
+        ));
+    }
+    view(change.tx, stored).await
+}
+
+fn record(spec: &ApplicationSpec) -> Result<Option<Value>> {
+    check::json(spec).map(mask::document).map(Some)
+}
+
+pub(crate) async fn view(tx: &mut Tx, stored: Stored<ApplicationSpec>) -> Result<Application> {
+    let (cluster, id) = (stored.row.cluster_id, stored.row.id);
+    let mut views = views(tx, cluster, vec![stored]).await?;
+    views.pop().ok_or_else(|| Error::internal(format!("application {id} has no view")))
+}
+
+pub(crate) async fn views(
+    tx: &mut Tx,
+    cluster: Id,
+    stored: Vec<Stored<ApplicationSpec>>,
+) -> Result<Vec<Application>> {
+    let mut names: Vec<String> =
+        stored.iter().flat_map(|one| &one.spec.hosts).flat_map(|host| covering(host)).collect();
+    names.sort();
+    names.dedup();
+    let mut certificates: BTreeMap<String, Vec<Id>> = BTreeMap::new();
+    for (name, id) in resource::serving(tx, cluster, Kind::Certificate, &names).await? {
+        certificates.entry(name).or_default().push(id);
+    }
+    Ok(stored.into_iter().map(|one| application(one, &certificates)).collect())
+}
+
+fn application(
+    stored: Stored<ApplicationSpec>,
+    certificates: &BTreeMap<String, Vec<Id>>,
+) -> Application {
+    let Stored { row, spec } = stored;
+    let names = spec.hosts.iter().flat_map(|host| covering(host));
+    let mut available: Vec<Id> =
+        names.filter_map(|name| certificates.get(&name)).flatten().copied().collect();
+    available.sort_unstable();
+    available.dedup();
+    Application {
+        id: row.id,
+        cluster_id: row.cluster_id,
+        status: STATUS_READY,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+        spec,
+        available_cert_ids: available,
+        canary_release_id: Vec::new(),
+        canary_upstream_version_list: Vec::new(),
+    }
+}
+
+/// Names by which a certificate covers a host: the host itself and its wildcard.
+fn covering(host: &str) -> Vec<String> {
+    let mut names = vec![host.to_owned()];
+    if let Some((_, parent)) = host.split_once('.')
+        && !host.starts_with('*')
+    {
+        names.push(format!("*.{parent}"));
+    }
+    names
+}

@@ -1,0 +1,209 @@
+//! The only way to change configuration: one transaction holds the cluster's row, the resource, the
+//! revision with its keys, and the audit entry.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::BoxFuture;
+use gantry_model::{Error, Id, Result, Timestamp};
+use gantry_routing::digest::Digest;
+use gantry_store::audit::AuditRow;
+use gantry_store::cluster::{self, ClusterRow};
+use gantry_store::revision::{self, ChangeRow, KeyRow, RevisionRow};
+use gantry_store::{Tx, audit};
+use gantry_translate::Keys;
+use serde_json::Value;
+
+use crate::{App, Cx, Written};
+
+/// A change under way. The cluster's row is locked: what was read stays true until the commit.
+pub(crate) struct Change<'t> {
+    pub(crate) tx: &'t mut Tx,
+    pub(crate) app: App,
+    pub(crate) cluster: ClusterRow,
+    pub(crate) now: Timestamp,
+    /// Told to the caller beside the result.
+    pub(crate) warning: Option<String>,
+    /// New value of each key that may have changed; `None` for keys to go.
+    keys: BTreeMap<String, Option<String>>,
+    audit: Vec<Audit>,
+}
+
+struct Audit {
+    kind: &'static str,
+    id: Id,
+    before: Option<Value>,
+    after: Option<Value>,
+}
+
+/// Changes a cluster that the actor may see. Nothing of a failing `work` stays.
+pub(crate) async fn change<T, W>(cx: &Cx, cluster: Id, work: W) -> Result<Written<T>>
+where
+    T: Send + 'static,
+    W: for<'c, 't> FnOnce(&'c mut Change<'t>) -> BoxFuture<'c, Result<T>> + Send + 'static,
+{
+    cx.see_cluster(&mut cx.app.db.read().await?, cluster).await?;
+    let origin = cx.clone();
+    cx.app.db.write(move |tx| Box::pin(run(tx, origin, cluster, work))).await
+}
+
+async fn run<T, W>(tx: &mut Tx, cx: Cx, cluster: Id, work: W) -> Result<Written<T>>
+where
+    W: for<'c, 't> FnOnce(&'c mut Change<'t>) -> BoxFuture<'c, Result<T>>,
+{
+    let row = cluster::lock(tx, cluster).await?.ok_or_else(|| Error::not_found("cluster"))?;
+    let before = row.config_version;
+    let mut change = Change {
+        app: cx.app.clone(),
+        now: cx.app.now(),
+        cluster: row,
+        warning: None,
+        keys: BTreeMap::new(),
+        audit: Vec::new(),
+        tx,
+    };
+    let value = work(&mut change).await?;
+    change.write_revision(&cx).await?;
+    change.write_audit(&cx, before).await?;
+    let revision = change.cluster.config_version;
+    Ok(Written { value, revision, warning: change.warning })
+}
+
+impl Change<'_> {
+    /// Notes what a resource translated to and what it translates to now.
+    pub(crate) fn keys(&mut self, before: Keys, after: Keys) {
+        for key in before.into_keys() {
+            self.keys.insert(key, None);
+        }
+        for (key, value) in after {
+            self.keys.insert(key, Some(value));
+        }
+    }
+
+    /// Notes what happened to a resource; secrets must be masked already.
+    pub(crate) fn audit(
+        &mut self,
+        kind: &'static str,
+        id: Id,
+        before: Option<Value>,
+        after: Option<Value>,
+    ) {
+        self.audit.push(Audit { kind, id, before, after });
+    }
+
+    /// Writes the keys whose bytes differ from the stored ones as the next revision, if any do.
+    async fn write_revision(&mut self, cx: &Cx) -> Result<()> {
+        let keys = std::mem::take(&mut self.keys);
+        let names: Vec<&str> = keys.keys().map(String::as_str).collect();
+        let stored = revision::keys(self.tx, self.cluster.id, &names).await?;
+        let stored: BTreeMap<&str, &KeyRow> =
+            stored.iter().map(|row| (row.key.as_str(), row)).collect();
+        let mut digest: Digest = self.cluster.digest.parse().map_err(Error::internal)?;
+        let next = self.cluster.config_version + 1;
+        let mut changes = Vec::new();
+        for (key, value) in &keys {
+            let old = stored.get(key.as_str()).copied();
+            let change = self.key_change(next, key, value.as_deref(), old, &mut digest)?;
+            changes.extend(change);
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        sort(&mut changes);
+        let row = RevisionRow {
+            cluster_id: self.cluster.id,
+            revision: next,
+            created_at: self.now,
+            actor: cx.actor.label(),
+            operation: cx.operation.to_owned(),
+        };
+        revision::insert(self.tx, &row, &changes, &digest.to_string()).await?;
+        self.cluster.config_version = next;
+        let (app, cluster) = (self.app.clone(), self.cluster.id);
+        self.tx.after_commit(move || app.feeds.wake(cluster, next));
+        Ok(())
+    }
+
+    /// What becomes of one key; `None` if it stays as it is.
+    fn key_change(
+        &self,
+        next: i64,
+        key: &str,
+        value: Option<&str>,
+        old: Option<&KeyRow>,
+        digest: &mut Digest,
+    ) -> Result<Option<ChangeRow>> {
+        let place = key_place(self.cluster.id, key);
+        let old_value =
+            old.map(|row| self.app.sealer.open_text(&place, &row.value_sealed)).transpose()?;
+        if old_value.as_deref() == value {
+            return Ok(None);
+        }
+        if let Some(old_value) = &old_value {
+            digest.remove(key, old_value);
+        }
+        if let Some(value) = value {
+            digest.add(key, value);
+        }
+        let value_sealed =
+            value.map(|value| self.app.sealer.seal(&place, value.as_bytes())).transpose()?;
+        let (create_revision, version) = match (old, value) {
+            // As in etcd: a deleted key has neither.
+            (_, None) => (0, 0),
+            (Some(old), Some(_)) => (old.create_revision, old.version + 1),
+            (None, Some(_)) => (next, 1),
+        };
+        let key = key.to_owned();
+        Ok(Some(ChangeRow { revision: next, key, value_sealed, create_revision, version }))
+    }
+
+    async fn write_audit(&mut self, cx: &Cx, before: i64) -> Result<()> {
+        let revision = self.cluster.config_version;
+        for Audit { kind, id, before: old, after } in std::mem::take(&mut self.audit) {
+            let entry = self.app.new_id();
+            let place = audit_place(entry);
+            let seal = |value: Option<Value>| {
+                value.map(|value| self.app.sealer.seal_json(&place, &value)).transpose()
+            };
+            let row = AuditRow {
+                id: entry,
+                org_id: Some(self.cluster.org_id),
+                cluster_id: Some(self.cluster.id),
+                created_at: self.now,
+                actor: cx.actor.label(),
+                operation: cx.operation.to_owned(),
+                request_id: cx.request_id.clone(),
+                object_kind: kind.to_owned(),
+                object_id: id.to_string(),
+                revision: (revision > before).then_some(revision),
+                before_sealed: seal(old)?,
+                after_sealed: seal(after)?,
+            };
+            audit::insert(self.tx, &row).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What others need comes first; deletions come last, in the reverse order.
+fn sort(changes: &mut [ChangeRow]) {
+    changes.sort_by_key(|change| {
+        let rank = i16::from(gantry_translate::rank(&change.key));
+        if change.value_sealed.is_some() { (false, rank) } else { (true, -rank) }
+    });
+}
+
+/// Where a key's value belongs, as the sealer wants to know it.
+pub(crate) fn key_place(cluster: Id, key: &str) -> String {
+    format!("key/{cluster}{key}")
+}
+
+pub(crate) fn audit_place(id: Id) -> String {
+    format!("audit/{id}")
+}
+
+/// Keys that are stored but that nothing translates to any more, and all that something does.
+pub(crate) fn replace_all(change: &mut Change<'_>, stored: &BTreeSet<String>, full: Keys) {
+    let gone = stored.iter().filter(|key| !full.contains_key(*key));
+    let gone: Keys = gone.map(|key| (key.clone(), String::new())).collect();
+    change.keys(gone, full);
+}

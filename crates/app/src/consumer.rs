@@ -1,0 +1,158 @@
+//! Consumers: who calls APIs, with credentials that are unique in their cluster.
+
+use gantry_model::config::{Consumer, ConsumerSpec, STATUS_READY};
+use gantry_model::{Error, Id, ListQuery, Page, Result};
+use gantry_store::resource::{self, Kind};
+use gantry_translate::Keys;
+use serde_json::{Map, Value};
+
+use crate::change::{Change, change};
+use crate::object::{self, Index, Spec, Stored};
+use crate::{App, Cx, Written, check, mask};
+
+/// The field of each kind of credential that says who it is.
+const IDENTIFYING: [(&str, &str); 4] = [
+    ("key-auth", "key"),
+    ("basic-auth", "username"),
+    ("hmac-auth", "access_key"),
+    ("jwt-auth", "key"),
+];
+
+impl Spec for ConsumerSpec {
+    const KIND: Kind = Kind::Consumer;
+
+    fn index(&self) -> Index {
+        Index {
+            name: Some(self.name.clone()),
+            search_text: check::search_text([self.name.as_str(), self.description.as_str()]),
+            labels: self.labels.clone(),
+            ..Index::default()
+        }
+    }
+}
+
+pub async fn list(cx: &Cx, cluster: Id, query: &ListQuery) -> Result<Page<Consumer>> {
+    let mut tx = cx.app.db.read().await?;
+    cx.see_cluster(&mut tx, cluster).await?;
+    let (rows, count) = resource::list(&mut tx, Kind::Consumer, cluster, query).await?;
+    let stored = object::opened_all(&cx.app, rows)?;
+    Ok(object::page(stored.into_iter().map(view).collect(), count))
+}
+
+pub async fn get(cx: &Cx, cluster: Id, id: Id) -> Result<Consumer> {
+    let mut tx = cx.app.db.read().await?;
+    cx.see_cluster(&mut tx, cluster).await?;
+    Ok(view(object::find(&cx.app, &mut tx, cluster, id).await?))
+}
+
+pub async fn create(cx: &Cx, cluster: Id, spec: ConsumerSpec) -> Result<Written<Consumer>> {
+    check::refuse(&gantry_translate::check_consumer(&spec))?;
+    change(cx, cluster, move |change| {
+        Box::pin(async move {
+            let stored = object::insert(change, cluster, spec).await?;
+            let id = stored.row.id;
+            let hashes = hashes(&change.app, &stored.spec);
+            resource::set_credentials(change.tx, cluster, id, &hashes).await?;
+            change.keys(Keys::new(), gantry_translate::consumer(id, &stored.spec));
+            change.audit(Kind::Consumer.name(), id, None, record(&stored.spec)?);
+            Ok(view(stored))
+        })
+    })
+    .await
+}
+
+/// A mask in a credential keeps the stored secret.
+pub async fn replace(
+    cx: &Cx,
+    cluster: Id,
+    id: Id,
+    spec: ConsumerSpec,
+) -> Result<Written<Consumer>> {
+    change(cx, cluster, move |change| {
+        Box::pin(async move {
+            let old = object::find(&change.app, change.tx, cluster, id).await?;
+            save(change, old, spec).await
+        })
+    })
+    .await
+}
+
+/// Puts `patch` over the stored consumer at the top level.
+pub async fn patch(
+    cx: &Cx,
+    cluster: Id,
+    id: Id,
+    patch: Map<String, Value>,
+) -> Result<Written<Consumer>> {
+    change(cx, cluster, move |change| {
+        Box::pin(async move {
+            let old: Stored<ConsumerSpec> =
+                object::find(&change.app, change.tx, cluster, id).await?;
+            let spec = check::merged(&old.spec, patch)?;
+            save(change, old, spec).await
+        })
+    })
+    .await
+}
+
+async fn save(
+    change: &mut Change<'_>,
+    old: Stored<ConsumerSpec>,
+    mut spec: ConsumerSpec,
+) -> Result<Consumer> {
+    if spec.name != old.spec.name {
+        let example = serde_json::to_string(&old.spec.name).map_err(Error::internal)?;
+        return Err(Error::invalid_field("name", "cannot be changed", example));
+    }
+    mask::restore(&mut spec, &old.spec);
+    check::refuse(&gantry_translate::check_consumer(&spec))?;
+    let new = object::update(change, &old, spec).await?;
+    let (cluster, id) = (new.row.cluster_id, new.row.id);
+    let (was, now) = (hashes(&change.app, &old.spec), hashes(&change.app, &new.spec));
+    if was != now {
+        resource::set_credentials(change.tx, cluster, id, &now).await?;
+    }
+    change
+        .keys(gantry_translate::consumer(id, &old.spec), gantry_translate::consumer(id, &new.spec));
+    change.audit(Kind::Consumer.name(), id, record(&old.spec)?, record(&new.spec)?);
+    Ok(view(new))
+}
+
+pub async fn delete(cx: &Cx, cluster: Id, id: Id) -> Result<Written<()>> {
+    change(cx, cluster, move |change| {
+        Box::pin(async move {
+            let stored: Stored<ConsumerSpec> =
+                object::find(&change.app, change.tx, cluster, id).await?;
+            resource::delete(change.tx, id).await?;
+            change.keys(gantry_translate::consumer(id, &stored.spec), Keys::new());
+            change.audit(Kind::Consumer.name(), id, record(&stored.spec)?, None);
+            Ok(())
+        })
+    })
+    .await
+}
+
+/// What must be unique, as pairs of plugin and keyed hash.
+fn hashes(app: &App, spec: &ConsumerSpec) -> Vec<(String, String)> {
+    let identify = |(plugin, field): (&str, &str)| {
+        let name = spec.credentials.get(plugin)?.get(field)?.as_str()?;
+        Some((plugin.to_owned(), app.sealer.hash(name)))
+    };
+    IDENTIFYING.into_iter().filter_map(identify).collect()
+}
+
+fn record(spec: &ConsumerSpec) -> Result<Option<Value>> {
+    check::json(&mask::consumer(spec.clone())).map(mask::document).map(Some)
+}
+
+fn view(stored: Stored<ConsumerSpec>) -> Consumer {
+    let Stored { row, spec } = stored;
+    Consumer {
+        id: row.id,
+        cluster_id: row.cluster_id,
+        status: STATUS_READY,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+        spec: mask::consumer(spec),
+    }
+}

@@ -1,0 +1,247 @@
+//! What the control plane is made of ([`App`]) and who asks it for something ([`Cx`]).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use gantry_model::{Error, Id, Result, Secret, Timestamp};
+use gantry_store::{Db, Tx};
+
+use crate::ca::{Ca, ServerIdentity};
+use crate::clock::Clock;
+use crate::feed::Feeds;
+use crate::gateway::Identity;
+use crate::ids::IdSource;
+use crate::seal::{Sealer, random_bytes};
+use crate::throttle::Throttle;
+use crate::token::Signer;
+
+/// How to open an [`App`].
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Folder of the SQLite database and of the master key; created if absent.
+    pub data_dir: PathBuf,
+    /// `postgres://…`; without it, SQLite in `data_dir`.
+    pub database: Option<String>,
+    /// 32 bytes in base64; without it, the key in `<data_dir>/master.key`.
+    pub master_key: Option<Secret>,
+    pub clock: Clock,
+    /// Host and port under which gateways reach this installation.
+    pub gateway_endpoint: String,
+    /// Last part of the clusters' host names.
+    pub domain: String,
+}
+
+impl Config {
+    /// SQLite in `data_dir`, gateways on this machine.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            database: None,
+            master_key: None,
+            clock: Clock::system(),
+            gateway_endpoint: "localhost:7443".into(),
+            domain: "gantry.internal".into(),
+        }
+    }
+}
+
+/// The control plane. Clones share everything.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+/// What an [`App`] holds; nothing outside this crate can name or use it.
+pub struct Parts {
+    pub(crate) db: Db,
+    pub(crate) sealer: Sealer,
+    pub(crate) signer: Signer,
+    pub(crate) ca: Ca,
+    pub(crate) server: ServerIdentity,
+    pub(crate) feeds: Feeds,
+    pub(crate) throttle: Throttle,
+    pub(crate) clock: Clock,
+    pub(crate) gateway_endpoint: String,
+    pub(crate) domain: String,
+    ids: IdSource,
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl App {
+    /// Opens the database, applies migrations, makes the installation's keys on the first start,
+    /// and writes what an older version translated differently.
+    pub async fn open(config: Config) -> Result<Self> {
+        std::fs::create_dir_all(&config.data_dir).map_err(Error::internal)?;
+        let sealer = Sealer::open(&config.data_dir, config.master_key.as_ref())?;
+        let db = match &config.database {
+            Some(url) => Db::open_postgres(url).await?,
+            None => Db::open_sqlite(&config.data_dir.join("gantry.db")).await?,
+        };
+        let now = config.clock.now();
+        let new_key = || Ok(BASE64.encode(random_bytes::<32>()));
+        let signing = installation_secret(&db, &sealer, "token_signing_key", new_key).await?;
+        let ca_key = || Ca::generate(now);
+        let ca = Ca::parse(&installation_secret(&db, &sealer, "gateway_ca", ca_key).await?)?;
+        let names = server_names(&mut db.read().await?, &config.gateway_endpoint).await?;
+        let app = Self(Arc::new(Parts {
+            server: ServerIdentity::new(&ca, &names, now)?,
+            signer: Signer::new(signing.as_bytes()),
+            feeds: Feeds::default(),
+            throttle: Throttle::default(),
+            ids: IdSource::new(u16::from_le_bytes(random_bytes::<2>())),
+            clock: config.clock,
+            gateway_endpoint: config.gateway_endpoint,
+            domain: config.domain,
+            db,
+            sealer,
+            ca,
+        }));
+        crate::reconcile::all(&app).await?;
+        Ok(app)
+    }
+
+    /// Closes the database; calls after it fail.
+    pub async fn close(&self) {
+        self.db.close().await;
+    }
+
+    /// Whether the database answers.
+    pub async fn ready(&self) -> Result<()> {
+        gantry_store::user::exists(&mut self.db.read().await?).await.map(|_| ())
+    }
+
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn new_id(&self) -> Id {
+        self.ids.next(self.now())
+    }
+
+    /// Puts the names of clusters created since the start into the server's certificate.
+    pub(crate) async fn renew_server_certificate(&self) -> Result<()> {
+        let names = server_names(&mut self.db.read().await?, &self.gateway_endpoint).await?;
+        self.server.renew(&self.ca, &names, self.now())
+    }
+}
+
+/// A secret of the installation, made by `new` when there is none yet.
+async fn installation_secret(
+    db: &Db,
+    sealer: &Sealer,
+    name: &'static str,
+    new: impl FnOnce() -> Result<String>,
+) -> Result<String> {
+    let place = format!("secret/{name}");
+    if let Some(sealed) = gantry_store::secret::find(&mut db.read().await?, name).await? {
+        return sealer.open_text(&place, &sealed);
+    }
+    let sealed = sealer.seal(&place, new()?.as_bytes())?;
+    let kept = db
+        .write(move |tx| {
+            Box::pin(async move {
+                gantry_store::secret::put_new(tx, name, &sealed).await?;
+                gantry_store::secret::find(tx, name).await
+            })
+        })
+        .await?;
+    let kept = kept.ok_or_else(|| Error::internal("a new secret of the installation is gone"))?;
+    sealer.open_text(&place, &kept)
+}
+
+async fn server_names(tx: &mut Tx, endpoint: &str) -> Result<Vec<String>> {
+    let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
+    names.push(crate::gateway::endpoint_host(endpoint).to_owned());
+    names.extend(gantry_store::cluster::domains(tx).await?);
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    User {
+        id: String,
+        email: String,
+        /// The session that signing out ends; `None` with an access token.
+        session: Option<Id>,
+    },
+    Gateway(Identity),
+    /// Gantry itself: its first start, its housekeeping, the operator's command line.
+    System,
+}
+
+impl Actor {
+    /// The actor in revisions and the audit.
+    pub(crate) fn label(&self) -> String {
+        match self {
+            Self::User { email, .. } => format!("user:{email}"),
+            Self::Gateway(identity) => format!("gateway:{}", identity.cluster),
+            Self::System => "system".into(),
+        }
+    }
+}
+
+/// One request: who asks for what.
+#[derive(Clone)]
+pub struct Cx {
+    pub app: App,
+    pub actor: Actor,
+    /// Operation id of the contract, such as `createApplication`.
+    pub operation: &'static str,
+    pub request_id: String,
+}
+
+/// What a write made of a resource.
+#[derive(Clone, Debug)]
+pub struct Written<T> {
+    pub value: T,
+    /// Newest configuration revision of the cluster after the write.
+    pub revision: i64,
+    /// Something the caller should know although the write was accepted.
+    pub warning: Option<String>,
+}
+
+impl Cx {
+    /// A request of Gantry to itself.
+    pub fn system(app: &App, operation: &'static str) -> Self {
+        Self { app: app.clone(), actor: Actor::System, operation, request_id: String::new() }
+    }
+
+    /// Id of the user who asks.
+    pub(crate) fn user_id(&self) -> Result<&str> {
+        match &self.actor {
+            Actor::User { id, .. } => Ok(id),
+            _ => Err(Error::forbidden("only a signed-in user can do this")),
+        }
+    }
+
+    /// Refuses clusters the actor may not see as if they did not exist.
+    pub(crate) async fn see_cluster(&self, tx: &mut Tx, cluster: Id) -> Result<()> {
+        let visible = match &self.actor {
+            Actor::User { id, .. } => gantry_store::cluster::is_visible(tx, cluster, id).await?,
+            Actor::Gateway(identity) => identity.cluster == cluster,
+            Actor::System => gantry_store::cluster::find(tx, cluster).await?.is_some(),
+        };
+        if visible { Ok(()) } else { Err(Error::not_found("cluster")) }
+    }
+
+    /// The same for organizations.
+    pub(crate) async fn see_organization(&self, tx: &mut Tx, org: Id) -> Result<()> {
+        let visible = match &self.actor {
+            Actor::User { id, .. } => gantry_store::organization::is_member(tx, org, id).await?,
+            Actor::Gateway(identity) => identity.org == org,
+            Actor::System => gantry_store::organization::find(tx, org).await?.is_some(),
+        };
+        if visible { Ok(()) } else { Err(Error::not_found("organization")) }
+    }
+}

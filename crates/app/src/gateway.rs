@@ -1,0 +1,275 @@
+//! Gateways: how they prove who they are, what they need to start, and what they report.
+
+use std::sync::Arc;
+
+use gantry_model::instance::{Heartbeat, HeartbeatResult, Instance, InstanceStatus, PURGE_AFTER_S};
+use gantry_model::{Error, Id, Page, Result, Secret, Timestamp};
+use gantry_store::gateway::GatewayCertificateRow;
+use gantry_store::instance::InstanceRow;
+use gantry_store::{cluster, gateway, instance};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::{CertificateDer, UnixTime};
+use serde::Serialize;
+use subtle::ConstantTimeEq as _;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer as _;
+
+use crate::seal::random_text;
+use crate::token::{Claims, Use};
+use crate::{App, Cx};
+
+/// Seconds between the heartbeats of an instance.
+const HEARTBEAT_S: u32 = 10;
+/// How long the token of a gateway user counts; clients fetch a new one when it ends.
+const TOKEN_S: i64 = 24 * 3600;
+
+const REFUSED: &str = "the gateway's certificate or token is not valid here";
+
+/// Which cluster a gateway belongs to, and how it proved that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub cluster: Id,
+    pub org: Id,
+    pub via: Via,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Via {
+    Certificate { serial: String },
+    User { name: String },
+}
+
+/// What a gateway needs to connect; all three in PEM.
+#[derive(Clone, Serialize)]
+pub struct TlsBundle {
+    pub certificate: String,
+    pub private_key: String,
+    pub ca_certificate: String,
+}
+
+/// Name and password of a gateway user.
+#[derive(Clone, Debug)]
+pub struct GatewayUser {
+    pub name: String,
+    pub password: Secret,
+}
+
+/// Makes a new client certificate for gateways of a cluster.
+pub async fn issue_certificate(cx: &Cx, id: Id) -> Result<TlsBundle> {
+    let mut tx = cx.app.db.read().await?;
+    cx.see_cluster(&mut tx, id).await?;
+    let found = cluster::find(&mut tx, id).await?.ok_or_else(|| Error::not_found("cluster"))?;
+    drop(tx);
+    let now = cx.app.now();
+    let issued = cx.app.ca.issue_gateway(found.org_id, id, now)?;
+    let row = GatewayCertificateRow {
+        serial: issued.serial,
+        cluster_id: id,
+        not_after: issued.not_after,
+        created_at: now,
+        revoked_at: None,
+    };
+    cx.app
+        .db
+        .write(move |tx| Box::pin(async move { gateway::insert_certificate(tx, &row).await }))
+        .await?;
+    Ok(TlsBundle {
+        certificate: issued.certificate,
+        private_key: issued.private_key,
+        ca_certificate: cx.app.ca.certificate.clone(),
+    })
+}
+
+/// Ends a certificate before its time; `serial` in hex, as certificates show it.
+pub async fn revoke_certificate(cx: &Cx, id: Id, serial: &str) -> Result<()> {
+    cx.see_cluster(&mut cx.app.db.read().await?, id).await?;
+    let serial: String = serial.chars().filter(|c| *c != ':').collect::<String>().to_lowercase();
+    let now = cx.app.now();
+    let known = cx
+        .app
+        .db
+        .write(move |tx| {
+            Box::pin(async move { gateway::revoke_certificate(tx, id, &serial, now).await })
+        })
+        .await?;
+    if known { Ok(()) } else { Err(Error::not_found("gateway certificate")) }
+}
+
+/// Makes a gateway user, for gateways that cannot show a certificate.
+pub async fn issue_user(cx: &Cx, id: Id) -> Result<GatewayUser> {
+    cx.see_cluster(&mut cx.app.db.read().await?, id).await?;
+    let name = format!("gateway-{}", cx.app.new_id());
+    let password = Secret::new(random_text::<24>());
+    let (hash, now, kept) = (cx.app.sealer.hash(password.expose()), cx.app.now(), name.clone());
+    cx.app
+        .db
+        .write(move |tx| {
+            Box::pin(async move { gateway::insert_token(tx, &kept, id, &hash, now).await })
+        })
+        .await?;
+    Ok(GatewayUser { name, password })
+}
+
+/// The cluster of a gateway by the certificate it showed, in DER.
+pub async fn identify_certificate(app: &App, der: &[u8]) -> Result<Identity> {
+    let now = app.now();
+    let serial = verified_serial(app, der, now)?;
+    let mut tx = app.db.read().await?;
+    let known = gateway::find_certificate(&mut tx, &serial).await?;
+    let known = known.filter(|row| row.revoked_at.is_none() && row.not_after > now);
+    let known = known.ok_or_else(|| Error::unauthorized(REFUSED))?;
+    let found = cluster::find(&mut tx, known.cluster_id).await?;
+    let found = found.ok_or_else(|| Error::unauthorized(REFUSED))?;
+    Ok(Identity { cluster: found.id, org: found.org_id, via: Via::Certificate { serial } })
+}
+
+/// Serial number of a certificate that our own authority signed for a gateway and that is valid.
+fn verified_serial(app: &App, der: &[u8], now: Timestamp) -> Result<String> {
+    let refused = || Error::unauthorized(REFUSED);
+    let seconds = u64::try_from(now.seconds()).map_err(Error::internal)?;
+    let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+    let leaf = CertificateDer::from(der);
+    verifier(app)?.verify_client_cert(&leaf, &[], time).map_err(|_| refused())?;
+    let (_, parsed) = X509Certificate::from_der(der).map_err(|_| refused())?;
+    Ok(hex::encode(parsed.raw_serial()).trim_start_matches('0').to_owned())
+}
+
+fn verifier(app: &App) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(app.ca.der()?).map_err(Error::internal)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .allow_unauthenticated()
+        .build()
+        .map_err(Error::internal)
+}
+
+/// TLS of the gateway-facing port: a certificate of our authority for every cluster's name, client
+/// certificates of the same authority wanted but not required.
+pub async fn server_tls(app: &App) -> Result<ServerConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    Ok(ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(Error::internal)?
+        .with_client_cert_verifier(verifier(app)?)
+        .with_cert_resolver(app.server.resolver()))
+}
+
+/// Signs a gateway user in; the answer is a token for [`identify_token`].
+pub async fn login(app: &App, name: &str, password: &str) -> Result<String> {
+    let names = [format!("gateway {name}")];
+    let names = names.each_ref().map(String::as_str);
+    let now = app.now();
+    app.throttle.check(&names, now)?;
+    let known = gateway::find_token(&mut app.db.read().await?, name).await?;
+    let hash = app.sealer.hash(password);
+    let fits = known.is_some_and(|(_, kept)| kept.as_bytes().ct_eq(hash.as_bytes()).into());
+    if !fits {
+        app.throttle.failed(&names, now);
+        return Err(Error::unauthorized("the name or the password of the gateway is wrong"));
+    }
+    app.throttle.succeeded(&names);
+    app.signer.sign(&Claims {
+        sub: name.to_owned(),
+        jti: app.new_id(),
+        iat: now.seconds(),
+        exp: Some(now.plus_seconds(TOKEN_S).seconds()),
+        purpose: Use::Gateway,
+    })
+}
+
+/// The cluster of a gateway by its token.
+pub async fn identify_token(app: &App, token: &str) -> Result<Identity> {
+    let refused = || Error::unauthorized(REFUSED);
+    let claims = app.signer.read(token, app.now())?;
+    if claims.purpose != Use::Gateway {
+        return Err(refused());
+    }
+    let mut tx = app.db.read().await?;
+    let (id, _) = gateway::find_token(&mut tx, &claims.sub).await?.ok_or_else(refused)?;
+    let found = cluster::find(&mut tx, id).await?.ok_or_else(refused)?;
+    Ok(Identity { cluster: id, org: found.org_id, via: Via::User { name: claims.sub } })
+}
+
+/// Notes what an instance says about itself; the first report registers it.
+pub async fn heartbeat(
+    app: &App,
+    identity: &Identity,
+    run_id: &str,
+    report: Heartbeat,
+) -> Result<HeartbeatResult> {
+    let (id, now, run_id) = (identity.cluster, app.now(), run_id.to_owned());
+    let text = serde_json::to_string(&report).map_err(Error::internal)?;
+    let calls = report.api_calls.max(0);
+    let name = report.id;
+    app.db
+        .write(move |tx| {
+            Box::pin(async move {
+                instance::purge(tx, now.plus_seconds(-PURGE_AFTER_S)).await?;
+                instance::put(tx, id, &name, &run_id, &text, calls, now).await
+            })
+        })
+        .await?;
+    let found = cluster::find(&mut app.db.read().await?, id).await?;
+    let found = found.ok_or_else(|| Error::not_found("cluster"))?;
+    Ok(HeartbeatResult {
+        instance_status: "online".into(),
+        config_version: found.config_version,
+        heartbeat_interval: HEARTBEAT_S,
+    })
+}
+
+/// All instances of a cluster that were seen in the last seven days.
+pub async fn instances(cx: &Cx, id: Id) -> Result<Page<Instance>> {
+    let mut tx = cx.app.db.read().await?;
+    cx.see_cluster(&mut tx, id).await?;
+    let now = cx.app.now();
+    let oldest = now.plus_seconds(-PURGE_AFTER_S);
+    let rows = instance::list(&mut tx, id).await?;
+    let recent = rows.into_iter().filter(|row| row.last_seen_time >= oldest);
+    let list: Vec<Instance> = recent.map(|row| view(row, now)).collect::<Result<_>>()?;
+    let count = i64::try_from(list.len()).unwrap_or(i64::MAX);
+    Ok(Page { list, count })
+}
+
+fn view(row: InstanceRow, now: Timestamp) -> Result<Instance> {
+    let InstanceRow { report, api_calls, register_time, last_seen_time } = row;
+    let mut report: Heartbeat = serde_json::from_str(&report).map_err(Error::internal)?;
+    report.api_calls = api_calls;
+    let silence_s = now.seconds() - last_seen_time.seconds();
+    let status = InstanceStatus::of(silence_s, report.etcd_reachable);
+    Ok(Instance { report, last_seen_time, register_time, status })
+}
+
+/// The host of `host:port`, without the brackets of an IPv6 address.
+pub(crate) fn endpoint_host(endpoint: &str) -> &str {
+    let host = endpoint.rsplit_once(':').map_or(endpoint, |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// Start-up configuration of a stock gateway: a Go template in which the client fills in its paths.
+/// `kind` is `apisix` or `helm`.
+pub async fn startup_config(cx: &Cx, id: Id, kind: &str) -> Result<String> {
+    let mut tx = cx.app.db.read().await?;
+    cx.see_cluster(&mut tx, id).await?;
+    let template = match kind {
+        "apisix" => include_str!("../templates/apisix.yaml"),
+        "helm" => include_str!("../templates/helm.yaml"),
+        _ => {
+            let rule = "must be `apisix` or `helm`";
+            return Err(Error::invalid_field("config_type", rule, "\"apisix\""));
+        }
+    };
+    let found = cluster::find(&mut tx, id).await?.ok_or_else(|| Error::not_found("cluster"))?;
+    let (settings, _) = crate::cluster::opened(&cx.app, &found)?;
+    let proxy = settings.api_proxy_settings.unwrap_or_default();
+    let observability = settings.observability_settings.unwrap_or_default();
+    let tail_slash = proxy.url_handling_options.iter().any(|option| option == "Delete Tail Slash");
+    let status_header = observability.show_upstream_status_in_response_header;
+    Ok(template
+        .replace("@ENDPOINT@", &cx.app.gateway_endpoint)
+        .replace("@SNI@", endpoint_host(&cx.app.gateway_endpoint))
+        .replace("@DELETE_TAIL_SLASH@", &tail_slash.to_string())
+        .replace("@SHOW_UPSTREAM_STATUS@", &status_header.to_string()))
+}

@@ -1,0 +1,134 @@
+//! What all configuration kinds have in common: how they are stored, found and indexed.
+
+use gantry_model::{Error, Id, Page, Result};
+use gantry_store::Tx;
+use gantry_store::resource::{self, Kind, ResourceRow};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::change::Change;
+use crate::{App, Cx};
+
+/// A specification that is stored as a resource.
+pub(crate) trait Spec: Serialize + DeserializeOwned + Send + Sync {
+    const KIND: Kind;
+
+    /// What the database has to know of it.
+    fn index(&self) -> Index;
+}
+
+/// Searchable and unique parts of a specification.
+#[derive(Default)]
+pub(crate) struct Index {
+    /// Unique below the parent.
+    pub name: Option<String>,
+    pub active: u8,
+    pub sort_text: String,
+    pub sort_number: i64,
+    pub search_text: String,
+    pub labels: Vec<String>,
+    /// Hosts with prefix, or server names.
+    pub served_names: Vec<String>,
+    /// Resources this one cannot do without.
+    pub refs: Vec<Id>,
+}
+
+/// A resource as it is stored.
+pub(crate) struct Stored<S> {
+    pub row: ResourceRow,
+    pub spec: S,
+}
+
+fn place(kind: Kind, id: Id) -> String {
+    format!("{}/{id}", kind.name())
+}
+
+pub(crate) fn opened<S: Spec>(app: &App, row: ResourceRow) -> Result<Stored<S>> {
+    let spec = app.sealer.open_json(&place(S::KIND, row.id), &row.spec_sealed)?;
+    Ok(Stored { row, spec })
+}
+
+pub(crate) fn opened_all<S: Spec>(app: &App, rows: Vec<ResourceRow>) -> Result<Vec<Stored<S>>> {
+    rows.into_iter().map(|row| opened(app, row)).collect()
+}
+
+/// The resource `id` below `parent`.
+pub(crate) async fn find<S: Spec>(app: &App, tx: &mut Tx, parent: Id, id: Id) -> Result<Stored<S>> {
+    let row = resource::find(tx, S::KIND, id).await?.filter(|row| row.parent_id == parent);
+    opened(app, row.ok_or_else(|| Error::not_found(S::KIND.name()))?)
+}
+
+/// The cluster of a resource that the actor may see.
+pub(crate) async fn cluster_of(cx: &Cx, tx: &mut Tx, kind: Kind, id: Id) -> Result<Id> {
+    let unknown = || Error::not_found(kind.name());
+    let row = resource::find(tx, kind, id).await?.ok_or_else(unknown)?;
+    cx.see_cluster(tx, row.cluster_id).await.map_err(|_| unknown())?;
+    Ok(row.cluster_id)
+}
+
+pub(crate) fn page<T>(list: Vec<T>, count: i64) -> Page<T> {
+    Page { list, count }
+}
+
+/// Stores a new resource.
+pub(crate) async fn insert<S: Spec>(
+    change: &mut Change<'_>,
+    parent: Id,
+    spec: S,
+) -> Result<Stored<S>> {
+    let id = change.app.new_id();
+    let index = spec.index();
+    let row = ResourceRow {
+        id,
+        kind: S::KIND,
+        cluster_id: change.cluster.id,
+        parent_id: parent,
+        name: index.name.clone(),
+        active: index.active,
+        sort_text: index.sort_text.clone(),
+        sort_number: index.sort_number,
+        search_text: index.search_text.clone(),
+        spec_sealed: change.app.sealer.seal_json(&place(S::KIND, id), &spec)?,
+        created_at: change.now,
+        updated_at: change.now,
+    };
+    resource::insert(change.tx, &row).await?;
+    let none = Index::default();
+    write_index(change.tx, &row, &none, &index).await?;
+    Ok(Stored { row, spec })
+}
+
+/// Stores a new specification of a resource; returns it as it is now.
+pub(crate) async fn update<S: Spec>(
+    change: &mut Change<'_>,
+    old: &Stored<S>,
+    spec: S,
+) -> Result<Stored<S>> {
+    let index = spec.index();
+    let row = ResourceRow {
+        name: index.name.clone(),
+        active: index.active,
+        sort_text: index.sort_text.clone(),
+        sort_number: index.sort_number,
+        search_text: index.search_text.clone(),
+        spec_sealed: change.app.sealer.seal_json(&place(S::KIND, old.row.id), &spec)?,
+        updated_at: change.now,
+        ..old.row.clone()
+    };
+    resource::update(change.tx, &row).await?;
+    write_index(change.tx, &row, &old.spec.index(), &index).await?;
+    Ok(Stored { row, spec })
+}
+
+async fn write_index(tx: &mut Tx, row: &ResourceRow, old: &Index, new: &Index) -> Result<()> {
+    if old.labels != new.labels {
+        resource::set_labels(tx, row, &new.labels).await?;
+    }
+    if old.served_names != new.served_names {
+        resource::set_served_names(tx, row, &new.served_names).await?;
+    }
+    if old.refs != new.refs {
+        resource::set_refs(tx, row.id, &new.refs).await?;
+    }
+    Ok(())
+}
