@@ -1,0 +1,9 @@
+//! The port gateways connect to, from outside: real TLS, real clients.
+
+mod apisix;
+mod etcdctl;
+mod grpc;
+mod identity;
+mod storm;
+mod support;
+mod watch;
