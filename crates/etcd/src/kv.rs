@@ -21,7 +21,7 @@ pub async fn range(space: &Space, request: RangeRequest) -> Result<RangeResponse
     let range = KeyRange::new(request.key.clone(), request.range_end.clone());
     if range.is_inside(key::SERVER_INFO) {
         let kvs = space.reports().range(&range);
-        return Ok(answer(space, &request, space.feed.newest(), kvs));
+        return Ok(answer(space, &request, space.newest(), kvs));
     }
     let (revision, kvs) = configuration(space, &range, request.revision).await?;
     Ok(answer(space, &request, revision, kvs))
@@ -37,6 +37,7 @@ async fn configuration(
     let asked = (revision > 0).then_some(revision);
     let found =
         feed::range(&space.app, space.cluster, from, to, asked).await.map_err(error::status)?;
+    space.has_shown(found.revision);
     let mut kvs: Vec<KeyValue> = range
         .placeholders()
         .map(|key| placeholder(range, &key))

@@ -1,6 +1,7 @@
 //! The key space of a cluster as its gateways see it, and the spaces of all clusters.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -61,6 +62,7 @@ impl Spaces {
             app: self.app().clone(),
             cluster,
             feed,
+            shown: AtomicI64::new(0),
             reports: Mutex::new(Reports::new(Instant::now())),
             lines: Mutex::default(),
         });
@@ -74,6 +76,7 @@ pub struct Space {
     pub app: App,
     pub cluster: Id,
     pub feed: Feed,
+    shown: AtomicI64,
     reports: Mutex<Reports>,
     lines: Mutex<VecDeque<(i64, Bytes)>>,
 }
@@ -93,7 +96,26 @@ impl Space {
     /// The header of an answer that shows nothing but that we are here.
     #[must_use]
     pub fn newest_header(&self) -> ResponseHeader {
-        self.header(self.feed.newest())
+        self.header(self.newest())
+    }
+
+    /// The newest revision anyone was told of: a range reads the database and can be a moment ahead
+    /// of the feed.
+    #[must_use]
+    pub fn newest(&self) -> i64 {
+        self.feed.newest().max(self.shown.load(Ordering::Acquire))
+    }
+
+    /// Notes the revision a range has shown.
+    pub fn has_shown(&self, revision: i64) {
+        self.shown.fetch_max(revision, Ordering::AcqRel);
+    }
+
+    /// Waits until the log goes on after `seen`; answers how far it goes now.
+    pub async fn newer_than(&self, seen: i64) -> Result<i64, Status> {
+        let mut newest = self.feed.changed();
+        let newer = newest.wait_for(|newest| *newest > seen).await;
+        newer.map(|newest| *newest).map_err(|_| Status::unavailable("etcdserver: server stopped"))
     }
 
     /// What gateways have reported and is still good.

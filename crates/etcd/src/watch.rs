@@ -53,7 +53,7 @@ impl Cursor {
         let without = |filter| !request.filters().any(|given| given == filter);
         let next = match request.start_revision {
             start if start > 0 => start,
-            _ => space.feed.newest().saturating_add(1),
+            _ => space.newest().saturating_add(1),
         };
         Ok(Self {
             range: KeyRange::new(request.key.clone(), request.range_end.clone()),
@@ -69,7 +69,7 @@ impl Cursor {
     /// empty cluster has revision 1.
     #[must_use]
     pub fn position(&self) -> i64 {
-        self.next.saturating_sub(1).min(self.space.feed.newest()).max(1)
+        self.next.saturating_sub(1).min(self.space.newest()).max(1)
     }
 
     /// The header of an answer without events. Its revision is where the watch stands, so that the
@@ -101,8 +101,7 @@ impl Cursor {
                 }
             }
             let seen = self.next.saturating_sub(1);
-            self.space.feed.changed(seen).await;
-            let newest = self.space.feed.newest();
+            let newest = self.space.newer_than(seen).await?;
             match self.space.feed.after(seen).await.map_err(error::status)? {
                 // Revision 1, the empty cluster, is not in the log.
                 After::Revisions(revisions) if revisions.is_empty() => {

@@ -130,7 +130,7 @@ impl Watches {
     /// How far every watch of the stream has come.
     fn progress(&self) -> pb::WatchResponse {
         let positions = self.open.iter().map(|(_, cursor)| cursor.position());
-        let revision = positions.min().unwrap_or_else(|| self.space.feed.newest());
+        let revision = positions.min().unwrap_or_else(|| self.space.newest());
         pb::WatchResponse {
             header: Some(self.space.header(revision)),
             watch_id: NO_WATCH,

@@ -22,19 +22,21 @@ const PLACEHOLDERS: [&str; 13] = [
     "/apisix/upstreams/",
 ];
 
+const ANN: &str = "/apisix/consumers/ann";
+
 /// 3.18.0 as data plane: no /version, no put; everything at once, then one watch on everything.
 #[tokio::test]
 async fn a_3_18_data_plane_starts_and_follows() {
     let gateways = Gateways::start().await;
     let cluster = gateways.cluster().await;
-    let newest = cluster.write("/apisix/routes/1", Some("{}")).await;
+    let newest = cluster.add("ann").await;
     let mut http = Http::connect(&gateways, Some(&cluster.bundle)).await.unwrap();
 
     let answer = http.post("/v3/kv/range", &range("/apisix", "/apisiy")).await;
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(revision(&answer.body), newest);
     let mut expected = PLACEHOLDERS.map(str::to_owned).to_vec();
-    expected.push("/apisix/routes/1".into());
+    expected.push(ANN.into());
     expected.sort();
     assert_eq!(keys(&answer.body), expected);
     assert_eq!(answer.body["count"], "14");
@@ -45,21 +47,21 @@ async fn a_3_18_data_plane_starts_and_follows() {
     let mut watching = Http::connect(&gateways, Some(&cluster.bundle)).await.unwrap();
     let mut lines = watching.stream("/v3/watch", &watch("/apisix/", "/apisix0", newest + 1)).await;
     assert_eq!(lines.result().await["created"], true);
-    let next = cluster.write("/apisix/routes/1", Some("{\"uri\":\"/\"}")).await;
+    let next = cluster.change("ann", 2).await;
     let told = lines.result().await;
     assert_eq!(revision(&told), next);
     let event = &told["events"][0];
     assert!(event.get("type").is_none(), "a PUT has no type: {event}");
-    assert_eq!(plain(&event["kv"]["key"]), "/apisix/routes/1");
-    assert_eq!(plain(&event["kv"]["value"]), "{\"uri\":\"/\"}");
+    assert_eq!(plain(&event["kv"]["key"]), ANN);
+    assert_eq!(plain(&event["kv"]["value"]), cluster.value(ANN).await);
     assert_eq!(event["kv"]["version"], "2");
 
-    let last = cluster.write("/apisix/routes/1", None).await;
+    let last = cluster.remove("ann").await;
     let gone = lines.result().await;
     assert_eq!(
         gone["events"],
         json!([{"type": "DELETE",
-                "kv": {"key": base64("/apisix/routes/1"), "mod_revision": last.to_string()}}])
+                "kv": {"key": base64(ANN), "mod_revision": last.to_string()}}])
     );
     assert!(lines.is_silent().await, "an idle watch says nothing");
 
@@ -93,7 +95,7 @@ async fn a_3_2_instance_starts_and_reports_itself() {
     let mut old = Http::connect(&gateways, Some(&cluster.bundle)).await.unwrap();
     let mut lines = old.stream("/v3/watch", &watch("/apisix/", "/apisix0", 1)).await;
     assert_eq!(lines.result().await["created"], true);
-    let first = cluster.write("/apisix/routes/1", Some("{}")).await;
+    let first = cluster.add("ann").await;
     assert_eq!(revision(&lines.result().await), first);
 
     // server-info
@@ -128,7 +130,7 @@ async fn a_3_9_data_plane_reopens_a_quiet_watch_where_it_was() {
     let gateways = Gateways::start().await;
     let cluster = gateways.cluster().await;
     let mut http = Http::connect(&gateways, Some(&cluster.bundle)).await.unwrap();
-    let newest = cluster.write("/apisix/upstreams/1", Some("{}")).await;
+    let newest = cluster.add("ann").await;
     for round in 0..3 {
         let phantom = range("/apisix//phantomkey", "");
         assert_eq!(revision(&http.post("/v3/kv/range", &phantom).await.body), newest);
@@ -139,7 +141,7 @@ async fn a_3_9_data_plane_reopens_a_quiet_watch_where_it_was() {
         assert_eq!((&created["created"], revision(&created)), (&json!(true), newest), "{round}");
     }
     let mut watching = Http::connect(&gateways, Some(&cluster.bundle)).await.unwrap();
-    let missed = cluster.write("/apisix/upstreams/1", Some("[]")).await;
+    let missed = cluster.change("ann", 2).await;
     let mut lines = watching.stream("/v3/watch", &watch("/apisix/", "/apisix0", newest + 1)).await;
     assert_eq!(lines.result().await["created"], true);
     assert_eq!(revision(&lines.result().await), missed);
@@ -150,7 +152,8 @@ async fn a_3_9_data_plane_reopens_a_quiet_watch_where_it_was() {
 async fn a_2_15_gateway_finds_its_own_directory_names() {
     let gateways = Gateways::start().await;
     let cluster = gateways.cluster().await;
-    let newest = cluster.write("/apisix/ssls/7", Some("{}")).await;
+    let (newest, key) = cluster.add_certificate("a.example.com").await;
+    let old_key = key.replace("/ssls/", "/ssl/");
     let mut http = Http::connect(&gateways, Some(&cluster.bundle)).await.unwrap();
     for directory in ["/apisix/ssl/", "/apisix/proto/", "/apisix/routes/"] {
         let body = json!({"value": base64("init_dir"), "key": base64(directory)});
@@ -158,21 +161,21 @@ async fn a_2_15_gateway_finds_its_own_directory_names() {
     }
 
     let ssl = http.post("/v3/kv/range", &range("/apisix/ssl", "/apisix/ssm")).await;
-    assert_eq!(keys(&ssl.body), ["/apisix/ssl/", "/apisix/ssl/7"]);
+    assert_eq!(keys(&ssl.body), ["/apisix/ssl/", &*old_key]);
     let proto = http.post("/v3/kv/range", &range("/apisix/proto", "/apisix/protp")).await;
     assert_eq!(keys(&proto.body), ["/apisix/proto/"]);
     let ssls = http.post("/v3/kv/range", &range("/apisix/ssls", "/apisix/sslt")).await;
-    assert_eq!(keys(&ssls.body), ["/apisix/ssls/", "/apisix/ssls/7"]);
+    assert_eq!(keys(&ssls.body), ["/apisix/ssls/", &*key]);
 
     let mut watching = Http::connect(&gateways, Some(&cluster.bundle)).await.unwrap();
     let body = watch("/apisix/ssl", "/apisix/ssm", newest + 1);
     let mut lines = watching.stream("/v3/watch", &body).await;
     assert_eq!(lines.result().await["created"], true);
-    cluster.write("/apisix/routes/1", Some("{}")).await;
-    let changed = cluster.write("/apisix/ssls/7", Some("{\"a\":1}")).await;
+    cluster.add("ann").await;
+    let (changed, key) = cluster.add_certificate("b.example.com").await;
     let told = lines.result().await;
     assert_eq!(revision(&told), changed, "a change elsewhere is not told here");
-    assert_eq!(plain(&told["events"][0]["kv"]["key"]), "/apisix/ssl/7");
+    assert_eq!(plain(&told["events"][0]["kv"]["key"]), key.replace("/ssls/", "/ssl/"));
 }
 
 #[tokio::test]
@@ -203,22 +206,22 @@ async fn configuration_cannot_be_written_here() {
 async fn the_options_of_a_range_are_honoured() {
     let gateways = Gateways::start().await;
     let cluster = gateways.cluster().await;
-    for id in 1..=3 {
-        cluster.write(&format!("/apisix/routes/{id}"), Some("{}")).await;
+    for name in ["ann", "bob", "cid"] {
+        cluster.add(name).await;
     }
     let mut http = Http::connect(&gateways, Some(&cluster.bundle)).await.unwrap();
     let mut ask = async |more: serde_json::Value| {
-        let mut body = range("/apisix/routes/", "/apisix/routes0");
+        let mut body = range("/apisix/consumers/", "/apisix/consumers0");
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         http.post("/v3/kv/range", &body).await
     };
     let counted = ask(json!({"count_only": true})).await.body;
     assert_eq!((&counted["count"], counted.get("kvs")), (&json!("4"), None));
     let limited = ask(json!({"limit": "2"})).await.body;
-    assert_eq!(keys(&limited), ["/apisix/routes/", "/apisix/routes/1"]);
+    assert_eq!(keys(&limited), ["/apisix/consumers/", ANN]);
     assert_eq!((&limited["more"], &limited["count"]), (&json!(true), &json!("4")));
     let last = ask(json!({"sort_order": "DESCEND", "sort_target": "MOD", "limit": 1})).await.body;
-    assert_eq!(keys(&last), ["/apisix/routes/3"]);
+    assert_eq!(keys(&last), ["/apisix/consumers/cid"]);
     let names = ask(json!({"keys_only": true})).await.body;
     assert!(names["kvs"][1].get("value").is_none());
     let fresh = ask(json!({"min_create_revision": "2"})).await.body;

@@ -49,11 +49,12 @@ impl Etcdctl {
 async fn it_reads_the_keys_and_the_status() {
     let gateways = Gateways::start().await;
     let cluster = gateways.cluster().await;
-    cluster.write("/apisix/routes/1", Some("{\"uri\":\"/\"}")).await;
+    cluster.add("ann").await;
+    let ann = cluster.value("/apisix/consumers/ann").await;
     let etcdctl = Etcdctl::new(&gateways, &cluster);
 
-    let read = etcdctl.run(&["get", "--prefix", "/apisix/routes"]).await;
-    assert_eq!(read, "/apisix/routes/\ninit_dir\n/apisix/routes/1\n{\"uri\":\"/\"}\n");
+    let read = etcdctl.run(&["get", "--prefix", "/apisix/consumers"]).await;
+    assert_eq!(read, format!("/apisix/consumers/\ninit_dir\n/apisix/consumers/ann\n{ann}\n"));
     let all = etcdctl.run(&["get", "", "--prefix", "--keys-only"]).await;
     assert_eq!(all.lines().filter(|line| !line.is_empty()).count(), 14);
     let status = etcdctl.run(&["endpoint", "status"]).await;
@@ -66,7 +67,7 @@ async fn it_reads_the_keys_and_the_status() {
 async fn it_watches_from_a_revision() {
     let gateways = Gateways::start().await;
     let cluster = gateways.cluster().await;
-    let first = cluster.write("/apisix/routes/1", Some("{}")).await;
+    let first = cluster.add("ann").await;
     let etcdctl = Etcdctl::new(&gateways, &cluster);
     let from = format!("--rev={first}");
     let mut watching = etcdctl
@@ -81,10 +82,10 @@ async fn it_watches_from_a_revision() {
             assert_eq!(line.as_deref(), Some(*text));
         }
     };
-    expect(&["PUT", "/apisix/routes/1", "{}"]).await;
-    cluster.write("/apisix/routes/2", Some("[]")).await;
-    expect(&["PUT", "/apisix/routes/2", "[]"]).await;
-    cluster.write("/apisix/routes/1", None).await;
-    expect(&["DELETE", "/apisix/routes/1", ""]).await;
+    expect(&["PUT", "/apisix/consumers/ann", &cluster.value("/apisix/consumers/ann").await]).await;
+    cluster.change("ann", 2).await;
+    expect(&["PUT", "/apisix/consumers/ann", &cluster.value("/apisix/consumers/ann").await]).await;
+    cluster.remove("ann").await;
+    expect(&["DELETE", "/apisix/consumers/ann", ""]).await;
     watching.kill().await.expect("it runs");
 }

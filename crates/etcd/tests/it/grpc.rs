@@ -65,27 +65,28 @@ async fn several_watches_share_a_stream_and_end_one_by_one() {
     let old = stream.next().await;
     assert!(old.created && old.watch_id != everything.watch_id);
 
-    let written = cluster.write("/apisix/ssls/7", Some("{}")).await;
+    let (written, key) = cluster.add_certificate("a.example.com").await;
+    let old_key = key.replace("/ssls/", "/ssl/");
     for _ in 0..2 {
         let told = stream.next().await;
         assert_eq!(at(&told), written);
-        let key = told.events[0].kv.as_ref().unwrap().key.clone();
-        let expected: &[u8] =
-            if told.watch_id == old.watch_id { b"/apisix/ssl/7" } else { b"/apisix/ssls/7" };
-        assert_eq!(key, expected);
+        let told_key = told.events[0].kv.as_ref().unwrap().key.clone();
+        assert_eq!(told_key, if told.watch_id == old.watch_id { &old_key } else { &key });
     }
     stream
         .ask(RequestUnion::CancelRequest(pb::WatchCancelRequest { watch_id: old.watch_id }))
         .await;
     let canceled = stream.next().await;
     assert!(canceled.canceled && canceled.watch_id == old.watch_id);
-    cluster.write("/apisix/ssls/7", None).await;
+    cluster.add("ann").await;
+    cluster.remove("ann").await;
+    stream.next().await;
     let told = stream.next().await;
     assert_eq!(told.watch_id, everything.watch_id);
     assert_eq!(told.events[0].r#type(), EventType::Delete);
     stream.ask(RequestUnion::ProgressRequest(pb::WatchProgressRequest {})).await;
     let progress = stream.next().await;
-    assert_eq!((at(&progress), progress.events.len()), (written + 1, 0));
+    assert_eq!((at(&progress), progress.events.len()), (written + 2, 0));
 }
 
 #[tokio::test]
@@ -99,8 +100,8 @@ async fn filters_leave_out_what_they_name_and_unknown_options_are_refused() {
     }
     let mut stream = Stream::open(channel, request.clone()).await;
     assert!(stream.next().await.created);
-    cluster.write("/apisix/routes/1", Some("{}")).await;
-    let deleted = cluster.write("/apisix/routes/1", None).await;
+    cluster.add("ann").await;
+    let deleted = cluster.remove("ann").await;
     assert_eq!(at(&stream.next().await), deleted);
 
     if let Some(RequestUnion::CreateRequest(create)) = &mut request.request_union {
@@ -116,7 +117,7 @@ async fn the_other_services_answer_as_etcd_does() {
     let gateways = Gateways::start().await;
     let cluster = gateways.cluster().await;
     let channel = gateways.channel(&cluster.bundle).await;
-    let newest = cluster.write("/apisix/routes/1", Some("{}")).await;
+    let newest = cluster.add("ann").await;
     let status = MaintenanceClient::new(channel.clone()).status(pb::StatusRequest {}).await;
     let status = status.unwrap().into_inner();
     assert_eq!((status.version.as_str(), status.header.unwrap().revision), ("3.5.0", newest));

@@ -31,10 +31,13 @@ async fn a_stranger_learns_the_version_and_nothing_else() {
 async fn every_cluster_sees_itself_and_no_other() {
     let gateways = Gateways::start().await;
     let (one, other) = (gateways.cluster().await, gateways.cluster().await);
-    one.write("/apisix/routes/1", Some("{}")).await;
+    one.add("ann").await;
     let mut http = Http::connect(&gateways, Some(&other.bundle)).await.unwrap();
-    let answer = http.post("/v3/kv/range", &range("/apisix/routes/", "/apisix/routes0")).await;
-    assert_eq!(keys(&answer.body), ["/apisix/routes/"]);
+    let answer =
+        http.post("/v3/kv/range", &range("/apisix/consumers/", "/apisix/consumers0")).await;
+    assert_eq!(keys(&answer.body), ["/apisix/consumers/"]);
+    // The data plane's own API on the same port knows its sender, too.
+    assert_eq!(http.get("/api/v1/dp/me").await.unwrap().body.to_string(), other.id.to_string());
 }
 
 #[tokio::test]
@@ -52,7 +55,7 @@ async fn a_certificate_of_someone_else_gets_nothing() {
 async fn a_user_signs_in_and_watches_with_the_token() {
     let gateways = Gateways::start().await;
     let cluster = gateways.cluster().await;
-    let (name, password) = cluster.login();
+    let (name, password) = cluster.user().await;
     let mut http = Http::connect(&gateways, None).await.unwrap();
     let wrong = json!({"name": name, "password": "wrong"});
     let refused = http.post("/v3/auth/authenticate", &wrong).await;

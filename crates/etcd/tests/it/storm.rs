@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use gantry_testkit::Database;
+
 use crate::grpc::{Stream, create};
 use crate::support::{Gateways, Http, TestCluster, revision, watch};
 
@@ -10,10 +12,19 @@ const WATCHERS: usize = 200;
 const REVISIONS: i64 = 2_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_skips_repeats_or_reorders() {
-    let gateways = Arc::new(Gateways::start().await);
+async fn nobody_skips_repeats_or_reorders_on_sqlite() {
+    storm(Database::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_skips_repeats_or_reorders_on_postgres() {
+    storm(Database::postgres()).await;
+}
+
+async fn storm(database: Database) {
+    let gateways = Arc::new(Gateways::start_on(database).await);
     let cluster = Arc::new(gateways.cluster().await);
-    let first = cluster.write("/apisix/routes/0", Some("{}")).await;
+    let first = cluster.add("ann").await;
     let last = first + REVISIONS;
     let watchers: Vec<_> = (0..WATCHERS)
         .map(|number| {
@@ -35,12 +46,11 @@ async fn nobody_skips_repeats_or_reorders() {
         })
         .collect();
     for number in 1..=REVISIONS {
-        let key = format!("/apisix/routes/{}", number % 50);
-        let value = (number % 7 != 0).then(|| format!("{{\"n\":{number}}}"));
-        cluster.write(&key, value.as_deref()).await;
-        if number % 50 == 0 {
-            tokio::task::yield_now().await;
-        }
+        match number % 10 {
+            1 => cluster.add("bob").await,
+            0 => cluster.remove("bob").await,
+            _ => cluster.change("ann", number).await,
+        };
     }
     for watcher in watchers {
         watcher.await.expect("a watcher saw everything in order");

@@ -10,7 +10,7 @@ async fn a_watch_replays_from_any_revision_one_line_each() {
     let cluster = gateways.cluster().await;
     let mut written = Vec::new();
     for id in 0..300 {
-        written.push(cluster.write(&format!("/apisix/routes/{id}"), Some("{}")).await);
+        written.push(cluster.add(&format!("consumer_{id}")).await);
     }
     for from in [0, 150, 299] {
         let mut http = Http::connect(&gateways, Some(&cluster.bundle)).await.unwrap();
@@ -29,7 +29,7 @@ async fn a_watch_replays_from_any_revision_one_line_each() {
 async fn a_watch_of_the_future_waits_and_one_of_now_skips_the_past() {
     let gateways = Gateways::start().await;
     let cluster = gateways.cluster().await;
-    let newest = cluster.write("/apisix/routes/1", Some("{}")).await;
+    let newest = cluster.add("ann").await;
     let mut http = Http::connect(&gateways, Some(&cluster.bundle)).await.unwrap();
     let mut future = http.stream("/v3/watch", &watch("/apisix/", "/apisix0", newest + 2)).await;
     assert_eq!(revision(&future.result().await), newest);
@@ -37,21 +37,21 @@ async fn a_watch_of_the_future_waits_and_one_of_now_skips_the_past() {
     let mut now = http.stream("/v3/watch", &watch("/apisix/", "/apisix0", 0)).await;
     assert_eq!(revision(&now.result().await), newest);
 
-    cluster.write("/apisix/routes/2", Some("{}")).await;
-    cluster.write("/apisix/routes/3", Some("{}")).await;
+    cluster.add("bob").await;
+    cluster.add("cid").await;
     assert_eq!(revision(&now.result().await), newest + 1);
     let told = future.result().await;
     assert_eq!(revision(&told), newest + 2);
-    assert_eq!(plain(&told["events"][0]["kv"]["key"]), "/apisix/routes/3");
+    assert_eq!(plain(&told["events"][0]["kv"]["key"]), "/apisix/consumers/cid");
 }
 
 #[tokio::test]
 async fn a_watch_of_forgotten_revisions_is_cancelled_with_the_oldest_kept() {
     let gateways = Gateways::start().await;
     let cluster = gateways.cluster().await;
-    let mut newest = 0;
-    for _ in 0..10 {
-        newest = cluster.write("/apisix/routes/1", Some("{}")).await;
+    let mut newest = cluster.add("ann").await;
+    for number in 0..10 {
+        newest = cluster.change("ann", number).await;
     }
     let oldest = newest - 3;
     cluster.compact(oldest).await;

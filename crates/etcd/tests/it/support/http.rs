@@ -54,11 +54,6 @@ impl Http {
         self.answer("POST", path, body.to_string()).await.expect("the request is answered")
     }
 
-    /// What a request gets that may not even be answered.
-    pub async fn try_post(&mut self, path: &str, body: &Value) -> std::io::Result<Answer> {
-        self.answer("POST", path, body.to_string()).await
-    }
-
     /// Opens a stream: its lines, one by one.
     pub async fn stream(&mut self, path: &str, body: &Value) -> Lines {
         let response = self.send("POST", path, body.to_string()).await.expect("it is answered");
