@@ -7,8 +7,11 @@ use gantry_model::config::{
     ApiSpec, ApplicationSpec, CertificateSpec, ClusterSettings, ConsumerSpec, Plugins,
     UpstreamVersion,
 };
+use gantry_routing::plugin::{self, Role};
+use gantry_routing::resource;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use serde_json::Value;
 
 use crate::{
     ClusterConfig, Keys, api, application, certificate, check_api, check_application,
@@ -212,6 +215,27 @@ fn wild_application() -> impl Strategy<Value = ApplicationSpec> {
     })
 }
 
+/// What is wrong with documents, by the code that gateways run.
+fn faults(keys: &Keys) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (key, text) in keys.iter().filter(|(key, _)| !key.starts_with("/apisix/cluster_settings/"))
+    {
+        let parts: Vec<&str> = key.split('/').collect();
+        let [_, _, directory, id] = parts[..] else { panic!("{key} has no directory and id") };
+        if let Err(why) = resource::parse(directory, id, text.as_bytes()) {
+            faults.push(format!("{key}: {why}"));
+        }
+        let document: Value = serde_json::from_str(text).expect("a document is JSON");
+        for (name, config) in document["plugins"].as_object().into_iter().flatten() {
+            let role = if directory == "consumers" { Role::Consumer } else { Role::Switch };
+            if let Err(why) = plugin::check(name, &mut config.clone(), role) {
+                faults.push(format!("{key}: {name}: {why:?}"));
+            }
+        }
+    }
+    faults
+}
+
 proptest! {
     #[test]
     fn translating_what_changed_equals_translating_all(edits in vec(edit(), 1..40)) {
@@ -220,6 +244,7 @@ proptest! {
             kept.apply(edit);
             prop_assert_eq!(&kept.keys, &full(&kept.config));
         }
+        prop_assert_eq!(faults(&kept.keys), Vec::<String>::new());
     }
 
     #[test]
@@ -240,12 +265,20 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_translated_or_refused(parent in wild_application(), spec in wild_api()) {
-        let (documents, app) = (application(id(1), &parent), id(1));
-        prop_assert!(!parent.is_published() || !documents.is_empty());
-        let route = api(id(2), app, &parent, &spec);
-        prop_assert!(!(parent.is_published() && spec.is_published()) || route.len() == 1);
-        let _ = (check_application(&parent), check_api(&parent, &spec));
+    fn any_text_is_refused_or_makes_valid_documents(
+        mut parent in wild_application(),
+        mut spec in wild_api(),
+    ) {
+        (parent.active, spec.active) = (0, 0);
+        let mut keys = application(id(1), &parent);
+        let route = api(id(2), id(1), &parent, &spec);
+        prop_assert_eq!((keys.is_empty(), route.len()), (false, 1));
+        if check_application(&parent).is_empty() {
+            if check_api(&parent, &spec).is_empty() {
+                keys.extend(route);
+            }
+            prop_assert_eq!(faults(&keys), Vec::<String>::new());
+        }
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl<'a> Group<'a> {
 }
 
 fn authentication(fields: &Map<String, Value>) -> Option<(String, Value)> {
-    let kind = fields.get("type")?.as_str()?;
+    let kind = fields.get("type")?.as_str().filter(|kind| AUTHENTICATION_TYPES.contains(kind))?;
     let mut config = fields.clone();
     config.remove("type");
     if let Some(strip) = config.remove("strip_credentials") {

@@ -2,9 +2,12 @@
 
 use gantry_model::Violation;
 use gantry_model::config::{ApiSpec, ApiType, ApplicationSpec, Expression, Operator, Subject};
+use gantry_routing::{expr::Expr, vars};
+
+use serde_json::json;
 
 use super::plugins::Place;
-use super::{Report, health, path, plugins};
+use super::{Report, health, path, plugins, schema, some_id};
 use crate::application::Inherited;
 use crate::expression;
 
@@ -30,6 +33,8 @@ pub fn check_api(parent: &ApplicationSpec, spec: &ApiSpec) -> Vec<Violation> {
     }
     check_expressions(&mut report, spec);
     plugins::check(&mut report, Place::Api, &spec.plugins);
+    let keys = crate::api::document(some_id(), some_id(), &inherited, spec);
+    schema::check_documents(&mut report, "api", &keys);
     report.0
 }
 
@@ -54,7 +59,7 @@ fn check_name(report: &mut Report, field: &str, expression: &Expression) {
         Subject::Query => (!name.is_empty(), "must be the name of a query argument", r#""page""#),
         Subject::Cookie => (health::is_token(name), "must be the name of a cookie", r#""session""#),
         Subject::Variable => (
-            !name.is_empty(),
+            vars::is_routing(name),
             "must be a variable that is known while a route is looked for",
             r#""remote_addr""#,
         ),
@@ -66,9 +71,12 @@ fn check_name(report: &mut Report, field: &str, expression: &Expression) {
 
 fn check_value(report: &mut Report, field: &str, expression: &Expression) {
     use Operator::{LargerEqual, LargerThan, LessEqual, LessThan};
+    let field = format!("{field}.value");
     let numeric = matches!(expression.operator, LargerEqual | LargerThan | LessEqual | LessThan);
     if numeric && expression::number(&expression.value).is_none() {
         let rule = "must be a number, because the operator compares numbers";
-        report.broken(format!("{field}.value"), rule, r#""10""#);
+        report.broken(field, rule, r#""10""#);
+    } else if let Err(why) = Expr::compile(&json!([expression::condition(expression)])) {
+        report.broken(field, format!("is not valid: {why}"), r#""^/v[0-9]+""#);
     }
 }

@@ -6,7 +6,7 @@ use gantry_model::Violation;
 use gantry_model::config::ApplicationSpec;
 
 use super::plugins::Place;
-use super::{Report, host, path, plugins, upstream};
+use super::{Report, host, path, plugins, schema, some_id, upstream};
 
 /// Broken rules of an application. Whether a client certificate exists is not looked at.
 #[must_use]
@@ -27,6 +27,8 @@ pub fn check_application(spec: &ApplicationSpec) -> Vec<Violation> {
         upstream::check(&mut report, &format!("upstreams[{index}]"), entry);
     }
     plugins::check(&mut report, Place::Application, &spec.plugins);
+    let keys = crate::application::documents(some_id(), spec);
+    schema::check_documents(&mut report, "application", &keys);
     report.0
 }
 

@@ -3,7 +3,7 @@
 use gantry_model::Violation;
 use gantry_model::config::{CertificateSpec, CertificateType};
 
-use super::{Report, host};
+use super::{Report, host, schema, some_id};
 
 /// Broken rules of a certificate for the server names `snis`. Whether the PEM texts are valid and
 /// belong together is not looked at.
@@ -21,5 +21,7 @@ pub fn check_certificate(spec: &CertificateSpec, snis: &[String]) -> Vec<Violati
             report.broken("certificate", rule, "");
         }
     }
+    let keys = crate::certificate(some_id(), spec, snis);
+    schema::check_documents(&mut report, "certificate", &keys);
     report.0
 }

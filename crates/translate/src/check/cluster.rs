@@ -8,8 +8,7 @@ use gantry_model::config::cluster::{
 use serde_json::json;
 
 use super::plugins::Place;
-use super::schema::{self, Side};
-use super::{Report, health, plugins};
+use super::{Report, health, plugins, schema, some_id};
 use crate::cluster::{
     DELETE_TAIL_SLASH, MODE_HIDE_VERSION, MODE_REWRITE, real_ip, settings_plugins,
 };
@@ -27,6 +26,8 @@ pub fn check_cluster(settings: &ClusterSettings, plugins: &Plugins) -> Vec<Viola
     }
     plugins::check(&mut report, Place::Cluster, plugins);
     check_conflicts(&mut report, settings, plugins);
+    let keys = crate::cluster(some_id(), settings, plugins);
+    schema::check_documents(&mut report, "cluster", &keys);
     report.0
 }
 
@@ -49,7 +50,7 @@ fn check_real_ip(report: &mut Report, settings: &ClientRealIp) {
         report.broken(format!("{field}.replace_from.name"), rule, r#""X-Forwarded-For""#);
     }
     if let Some(config) = real_ip(settings) {
-        schema::check(report, field, "real-ip", &config, Side::Switch);
+        schema::check(report, field, "real-ip", &config);
     }
 }
 

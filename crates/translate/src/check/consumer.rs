@@ -5,7 +5,7 @@ use gantry_model::config::ConsumerSpec;
 use serde_json::Value;
 
 use super::plugins::Place;
-use super::{Report, plugins, schema};
+use super::{Report, plugins, schema, some_id};
 
 /// Longest name, in characters.
 const NAME_MAX: usize = 100;
@@ -26,6 +26,7 @@ pub fn check_consumer(spec: &ConsumerSpec) -> Vec<Violation> {
         check_basic(&mut report, fields);
     }
     plugins::check(&mut report, Place::Consumer, &spec.plugins);
+    schema::check_documents(&mut report, "consumer", &crate::consumer(some_id(), spec));
     report.0
 }
 

@@ -4,7 +4,7 @@ use gantry_model::config::Plugins;
 use serde_json::{Map, Value};
 
 use super::Report;
-use super::schema::{self, Side};
+use super::schema;
 use crate::plugins::{AUTHENTICATION_TYPES, Group};
 
 /// Whose plugins they are.
@@ -37,7 +37,7 @@ pub fn check(report: &mut Report, place: Place, plugins: &Plugins) {
         } else if name == "log_collections" {
             report.broken(field, NO_LOG_COLLECTIONS, "");
         } else if may_stand(report, place, &field, name) {
-            schema::check(report, &field, name, config, Side::Switch);
+            schema::check(report, &field, name, config);
         }
     }
 }
@@ -65,7 +65,7 @@ fn check_group(
             report.broken(inner, format!("must not be used beside the plugin `{name}`"), "");
         } else if may_stand(report, place, &inner, &name) {
             let before = report.0.len();
-            schema::check(report, &inner, &name, &config, Side::Switch);
+            schema::check(report, &inner, &name, &config);
             for violation in report.0.iter_mut().skip(before) {
                 violation.field = group.as_sent(&violation.field);
             }
