@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("gantry-gateway", &["gantry-routing", "gantry-etcd-proto"]),
     ("gantry-testkit", &[]),
     ("gantry-xtask", &[]),
-    ("gantry-bench", &[]),
+    ("gantry-bench", &["gantry-testkit"]),
     ("gantry", &["gantry-model", "gantry-app", "gantry-rest", "gantry-etcd", "gantry-gateway"]),
 ];
 
