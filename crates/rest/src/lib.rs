@@ -1,3 +1,33 @@
 //! HTTP in, HTTP out: the management API of the contract. No decisions are taken here.
+//!
+//! [`routes`] is the whole API on one page, [`contract`] the rules every request is checked against,
+//! [`gate`] what happens before a handler. Handlers unwrap, call `app` and wrap.
 
 pub mod contract;
+pub mod routes;
+
+mod answer;
+mod error;
+mod extract;
+mod fallback;
+mod frame;
+mod gate;
+
+mod access_token;
+mod api;
+mod application;
+mod certificate;
+mod cluster;
+mod consumer;
+mod debug;
+mod heartbeat;
+mod instance;
+mod label;
+mod organization;
+mod plugin;
+mod probe;
+mod region;
+mod session;
+
+pub use gate::{BODY_BYTES_MAX, SESSION_COOKIE};
+pub use routes::{dp_router, router};

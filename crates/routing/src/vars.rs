@@ -125,6 +125,14 @@ pub fn find(name: &str) -> Option<&'static Variable> {
     })
 }
 
+/// All variables, by name.
+#[must_use]
+pub fn all() -> Vec<&'static Variable> {
+    let mut all: Vec<_> = NAMES.whole.values().chain(&NAMES.prefixes).collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}
+
 /// Whether conditions of a route may use the variable.
 #[must_use]
 pub fn is_routing(name: &str) -> bool {

@@ -8,6 +8,9 @@ use serde_json::Value;
 
 use super::example;
 
+/// Broken rules named in one answer; a body of megabytes can break a million.
+const VIOLATIONS_MAX: usize = 100;
+
 /// Longest example in a message, in bytes.
 const EXAMPLE_MAX: usize = 200;
 
@@ -38,7 +41,7 @@ impl Checker {
     #[must_use]
     pub fn violations(&self, value: &Value, root: &str) -> Vec<Violation> {
         let mut found = Vec::new();
-        for error in self.validator.iter_errors(value) {
+        for error in self.validator.iter_errors(value).take(VIOLATIONS_MAX) {
             self.explain(&error, root, &mut found);
         }
         found

@@ -1,0 +1,23 @@
+//! Answers where no handler is: unknown paths, wrong methods, operations still to come.
+
+use axum::extract::OriginalUri;
+use gantry_model::{Error, ErrorCode};
+use http::{Method, StatusCode};
+
+use crate::error::Failure;
+
+pub async fn unknown_path(OriginalUri(uri): OriginalUri) -> Failure {
+    let message = format!("no operation has the path `{}`; see /api/openapi.json", uri.path());
+    Error::new(ErrorCode::NotFound, message).into()
+}
+
+/// The router adds the header `Allow`.
+pub async fn wrong_method(method: Method) -> Failure {
+    let message = format!("{method} is not among the methods of this path");
+    Failure::http(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::InvalidArgument, message)
+}
+
+pub async fn not_built() -> Failure {
+    let message = "this operation is part of the contract, but not of this version of Gantry yet";
+    Failure::http(StatusCode::NOT_IMPLEMENTED, ErrorCode::Internal, message)
+}

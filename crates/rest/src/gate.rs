@@ -1,0 +1,212 @@
+//! What happens to a request before its handler runs: who asks, may they, is it what the contract says.
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, RawPathParams, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use gantry_app::{Actor, App, Cx, application, session};
+use gantry_model::{Error, ErrorCode, Id, Result};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, ORIGIN};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::Value;
+
+use crate::contract::{Operation, Raw};
+use crate::error::Failure;
+use crate::frame::{ActorName, RequestId};
+use crate::routes::Access;
+
+/// Largest request body: a certificate chain or a large application fits many times.
+pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Cookie of browser sessions.
+pub const SESSION_COOKIE: &str = "gantry_session";
+
+/// Header in which clients of the Go SDK name the cluster of an application.
+const CLUSTER_HEADER: &str = "X-API7-Cloud-Gateway-Cluster-ID";
+
+/// The gate of one operation.
+#[derive(Clone)]
+pub struct Gate {
+    pub app: App,
+    pub operation: &'static Operation,
+    pub access: Access,
+}
+
+pub async fn gate(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let cx = match gate.authenticate(&parts).await {
+        Ok(cx) => cx,
+        Err(failure) => return failure.into_response(),
+    };
+    let name = cx.as_ref().map_or("-".to_owned(), |cx| actor_name(&cx.actor));
+    let mut response = match gate.admit(&mut parts, body, cx).await {
+        Ok(()) => next.run(Request::from_parts(parts, Body::empty())).await,
+        Err(failure) => failure.into_response(),
+    };
+    response.extensions_mut().insert(ActorName(name));
+    response
+}
+
+impl Gate {
+    /// Nothing of the body is read before the caller is known.
+    async fn authenticate(&self, parts: &Parts) -> Result<Option<Cx>, Failure> {
+        if matches!(self.access, Access::Public | Access::Gateway) {
+            return Ok(None);
+        }
+        let (token, by_cookie) = credential(&parts.headers).ok_or_else(|| {
+            Error::unauthorized(
+                "sign in, or send an access token as `Authorization: Bearer <token>`",
+            )
+        })?;
+        let actor = session::authenticate(&self.app, token).await?;
+        if by_cookie && !parts.method.is_safe() && !is_same_site(&parts.headers) {
+            let message = "a request with a session cookie has to come from the same site, or \
+                           carry the header `X-Requested-With`";
+            return Err(Error::forbidden(message).into());
+        }
+        let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone());
+        Ok(Some(Cx {
+            app: self.app.clone(),
+            actor,
+            operation: &self.operation.id,
+            request_id: request_id.unwrap_or_default(),
+        }))
+    }
+
+    /// Checks the request against the contract; leaves what handlers need in its extensions.
+    async fn admit(&self, parts: &mut Parts, body: Body, cx: Option<Cx>) -> Result<(), Failure> {
+        let path =
+            RawPathParams::from_request_parts(parts, &()).await.map_err(Failure::internal)?;
+        let path: Vec<_> = path.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        let body = read(body).await?;
+        if self.operation.body().is_some() && !body.is_empty() {
+            check_content_type(&parts.headers)?;
+        }
+        let query = parts.uri.query().unwrap_or_default();
+        let raw = Raw { path: &path, query, headers: &parts.headers, body: &body };
+        let checked = self.operation.check(&raw)?;
+        if let (Access::Application, Some(cx)) = (self.access, &cx) {
+            check_cluster(cx, &checked.params).await?;
+        }
+        parts.extensions.insert(checked);
+        if let Some(cx) = cx {
+            parts.extensions.insert(cx);
+        }
+        Ok(())
+    }
+}
+
+/// The bearer token, or the session cookie (then `true`).
+fn credential(headers: &HeaderMap) -> Option<(&str, bool)> {
+    let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if let Some((scheme, token)) = authorization.and_then(|value| value.split_once(' ')) {
+        return scheme.eq_ignore_ascii_case("bearer").then_some((token.trim(), false));
+    }
+    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs =
+        cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
+    pairs.find(|(name, _)| name.trim() == SESSION_COOKIE).map(|(_, token)| (token.trim(), true))
+}
+
+/// Browsers say where a request comes from; other clients prove by a header of their own that no
+/// foreign page's form has sent it.
+fn is_same_site(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(site) = text("sec-fetch-site") {
+        return matches!(site, "same-origin" | "none");
+    }
+    if let Some(origin) = text(ORIGIN.as_str()) {
+        return origin.split_once("://").map(|(_, host)| host) == text(HOST.as_str());
+    }
+    headers.contains_key("x-requested-with")
+}
+
+fn actor_name(actor: &Actor) -> String {
+    match actor {
+        Actor::User { email, .. } => email.clone(),
+        Actor::Gateway(identity) => format!("gateway of cluster {}", identity.cluster),
+        Actor::System => "system".to_owned(),
+    }
+}
+
+async fn read(body: Body) -> Result<Bytes, Failure> {
+    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(reason) if reason.is::<LengthLimitError>() => {
+            let message = format!("the body is larger than {BODY_BYTES_MAX} bytes");
+            let status = StatusCode::PAYLOAD_TOO_LARGE;
+            Err(Failure::http(status, ErrorCode::InvalidArgument, message))
+        }
+        Err(_) => {
+            let message = "the body ended before it was complete";
+            Err(Error::new(ErrorCode::InvalidArgument, message).into())
+        }
+    }
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
+    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let message = "the body has to be JSON, announced by `Content-Type: application/json`";
+    let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    Err(Failure::http(status, ErrorCode::InvalidArgument, message))
+}
+
+/// A client that names a cluster means an application of that cluster.
+async fn check_cluster(cx: &Cx, params: &Value) -> Result<()> {
+    let id = |name: &str| params[name].as_str().and_then(|text| text.parse::<Id>().ok());
+    let (Some(named), Some(application)) = (id(CLUSTER_HEADER), id("app_id")) else {
+        return Ok(());
+    };
+    let owner = application::cluster_of(cx, application).await?;
+    if owner == named {
+        return Ok(());
+    }
+    Err(Error::invalid_field(
+        CLUSTER_HEADER,
+        "must name the application's own cluster",
+        owner.to_string(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(k, v)| (k.parse().unwrap(), HeaderValue::from_static(v))).collect()
+    }
+
+    #[test]
+    fn the_bearer_token_wins_over_the_cookie() {
+        let cookie = ("cookie", "a=b; gantry_session=s");
+        assert_eq!(credential(&headers(&[cookie])), Some(("s", true)));
+        let both = headers(&[cookie, ("authorization", "bearer t")]);
+        assert_eq!(credential(&both), Some(("t", false)));
+        assert_eq!(credential(&headers(&[("authorization", "Basic eA==")])), None);
+        assert_eq!(credential(&headers(&[])), None);
+    }
+
+    #[test]
+    fn foreign_pages_are_told_apart() {
+        let host = ("host", "gantry.example:7080");
+        for (headers, expected) in [
+            (headers(&[host]), false),
+            (headers(&[host, ("x-requested-with", "x")]), true),
+            (headers(&[host, ("origin", "http://gantry.example:7080")]), true),
+            (headers(&[host, ("origin", "http://evil.example"), ("x-requested-with", "x")]), false),
+            (headers(&[host, ("sec-fetch-site", "same-origin")]), true),
+            (headers(&[host, ("sec-fetch-site", "cross-site")]), false),
+        ] {
+            assert_eq!(is_same_site(&headers), expected, "{headers:?}");
+        }
+    }
+}

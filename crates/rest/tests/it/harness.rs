@@ -1,0 +1,228 @@
+//! A real server on a port of its own, and a client that checks every answer against the contract.
+
+use std::net::SocketAddr;
+
+use gantry_app::{App, Config, setup, user};
+use gantry_model::Secret;
+use gantry_testkit::{Database, client, contract};
+use http::{HeaderMap, Method};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+pub const OWNER: &str = "owner@example.com";
+pub const STRANGER: &str = "stranger@example.com";
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// The management API over an empty installation with two users who know nothing of each other.
+pub struct Server {
+    pub base: String,
+    pub app: App,
+    pub owner: Person,
+    pub stranger: Person,
+    task: JoinHandle<()>,
+    _folder: TempDir,
+    _database: Database,
+}
+
+/// A signed-in user with an organization and its cluster.
+#[derive(Clone)]
+pub struct Person {
+    base: String,
+    http: reqwest::Client,
+    pub token: String,
+    pub org: String,
+    pub cluster: String,
+}
+
+/// An answer that fits the contract.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+/// Runs a story on SQLite and on PostgreSQL.
+pub async fn on_both<F: Future<Output = ()>>(story: impl Fn(Server) -> F) {
+    for (name, database) in [("SQLite", Database::Sqlite), ("PostgreSQL", Database::postgres())] {
+        eprintln!("on {name}:");
+        story(Server::start(database).await).await;
+    }
+}
+
+impl Server {
+    pub async fn start(database: Database) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::new(folder.path());
+        config.database = database.url().map(str::to_owned);
+        let app = App::open(config).await.unwrap();
+        let password = || Secret::new(PASSWORD);
+        setup::first_start(&app, OWNER, Some(password()), "127.0.0.1:8080").await.unwrap();
+        user::create(&app, STRANGER, password()).await.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let service = gantry_rest::router(app.clone());
+        let service = service.into_make_service_with_connect_info::<SocketAddr>();
+        let task = tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
+        let owner = Person::sign_in(&base, OWNER).await;
+        let stranger = Person::sign_in(&base, STRANGER).await;
+        Self { base, app, owner, stranger, task, _folder: folder, _database: database }
+    }
+
+    /// A request without any credential.
+    pub fn anonymous(&self) -> Person {
+        Person { token: String::new(), ..self.owner.clone() }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Person {
+    async fn sign_in(base: &str, email: &str) -> Self {
+        let empty = String::new;
+        let http = client();
+        let mut person =
+            Self { base: base.to_owned(), http, token: empty(), org: empty(), cluster: empty() };
+        let login = json!({ "email": email, "password": PASSWORD });
+        person.token = text(&person.post("/user/login", login).await.ok()["token"]);
+        person.org = person.post("/orgs", json!({ "name": "Acme" })).await.id();
+        let clusters = person.get(&format!("/orgs/{}/clusters", person.org)).await;
+        person.cluster = text(&clusters.ok()["list"][0]["id"]);
+        person
+    }
+
+    /// Path of something in the person's cluster.
+    pub fn in_cluster(&self, rest: &str) -> String {
+        format!("/clusters/{}{rest}", self.cluster)
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.call(Method::GET, path, None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.call(Method::POST, path, Some(body)).await
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.call(Method::PUT, path, Some(body)).await
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.call(Method::PATCH, path, Some(body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.call(Method::DELETE, path, None).await
+    }
+
+    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let mut request = self.request(method.clone(), path);
+        if !self.token.is_empty() {
+            request = request.bearer_auth(&self.token);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = Answer::read(request).await;
+        contract::check_answer(
+            method.as_str(),
+            &format!("/api/v1{path}"),
+            answer.status,
+            &answer.body,
+        );
+        answer
+    }
+
+    /// A request to be sent with [`Answer::read`], with headers of the test's own.
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("{}/api/v1{path}", self.base))
+    }
+
+    /// The newest configuration revision of the person's cluster.
+    pub async fn revision(&self) -> i64 {
+        self.get(&self.in_cluster("")).await.ok()["config_version"].as_i64().unwrap()
+    }
+
+    /// Creates an application and answers its id.
+    pub async fn application(&self, name: &str) -> String {
+        self.post(&self.in_cluster("/apps"), application(name)).await.id()
+    }
+}
+
+impl Answer {
+    pub async fn read(request: reqwest::RequestBuilder) -> Self {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = response.bytes().await.unwrap();
+        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| {
+            panic!("{status} without JSON: {}", String::from_utf8_lossy(&bytes))
+        });
+        Self { status, headers, body }
+    }
+
+    /// The payload of a success.
+    #[track_caller]
+    pub fn ok(&self) -> &Value {
+        assert_eq!(self.status, 200, "{:#}", self.body);
+        assert_eq!(self.body["status"], json!({ "code": 0, "message": "OK" }));
+        &self.body["payload"]
+    }
+
+    /// The id of what was made.
+    #[track_caller]
+    pub fn id(&self) -> String {
+        text(&self.ok()["id"])
+    }
+
+    /// The names on the page.
+    #[track_caller]
+    pub fn names(&self) -> Vec<String> {
+        self.ok()["list"].as_array().unwrap().iter().map(|one| text(&one["name"])).collect()
+    }
+
+    /// A refusal with this status and code; its sentence.
+    #[track_caller]
+    pub fn refused(&self, status: u16, code: i64) -> &str {
+        assert_eq!(self.status, status, "{:#}", self.body);
+        assert_eq!(self.body["status"]["code"], code, "{:#}", self.body);
+        assert!(self.body.get("payload").is_none(), "{:#}", self.body);
+        self.body["error"].as_str().unwrap()
+    }
+
+    /// Revision in the answer to a write.
+    #[track_caller]
+    pub fn revision(&self) -> i64 {
+        self.headers["gantry-revision"].to_str().unwrap().parse().unwrap()
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("a text, not {value}")).to_owned()
+}
+
+/// An application that gateways can serve.
+pub fn application(name: &str) -> Value {
+    json!({
+        "name": name, "hosts": [format!("{name}.example.com")], "path_prefix": format!("/{name}"),
+        "upstreams": [{ "version": "default", "upstream": {
+            "scheme": "http", "targets": [{ "host": "127.0.0.1", "port": 8080, "weight": 1 }]
+        } }]
+    })
+}
+
+/// An API that gateways can serve.
+pub fn api(name: &str) -> Value {
+    json!({ "name": name, "paths": [{ "path": format!("/{name}"), "path_type": "Prefix" }] })
+}
+
+/// A self-signed certificate for `name` and its key, PEM.
+pub fn certificate(name: &str) -> Value {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    json!({ "certificate": made.cert.pem(), "private_key": made.signing_key.serialize_pem() })
+}

@@ -1,0 +1,70 @@
+//! What gateways report, on the port of their own.
+
+use axum::Extension;
+use gantry_app::App;
+use gantry_app::gateway::{Identity, Via};
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Person, on_both};
+
+/// The gateways' door for one cluster, as the etcd port opens it after the TLS handshake.
+async fn door(app: &App, person: &Person) -> String {
+    let via = Via::Certificate { serial: "01".into() };
+    let id = |text: &str| text.parse().unwrap();
+    let identity = Identity { cluster: id(&person.cluster), org: id(&person.org), via };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = gantry_rest::dp_router(app.clone()).layer(Extension(identity));
+    tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
+    format!("http://{address}/api/v1/dp/instance/heartbeat")
+}
+
+async fn report(url: &str, body: &Value) -> Answer {
+    let request = gantry_testkit::client().post(url).json(body);
+    let request = request.header("X-APISEVEN-Instance-Id", "gw-1");
+    let run = "3f2b8c1e-5d1f-4a52-9a44-0d6c7e0f9b11";
+    let answer = Answer::read(request.header("X-APISEVEN-Run-Id", run)).await;
+    let path = "/api/v1/dp/instance/heartbeat";
+    gantry_testkit::contract::check_answer("POST", path, answer.status, &answer.body);
+    answer
+}
+
+#[tokio::test]
+async fn a_heartbeat_registers_an_instance() {
+    on_both(|server| async move {
+        let owner = &server.owner;
+        let url = door(&server.app, owner).await;
+        let revision = owner.revision().await;
+        let heartbeat = json!({
+            "id": "gw-1", "hostname": "host", "ip": "10.0.0.1", "version": "gantry/0.1.0",
+            "etcd_reachable": true, "config_version": revision, "ports": [9080, 9443],
+            "digest": "00", "problems": [{ "key": "/apisix/routes/1", "reason": "broken" }],
+        });
+        let answer = report(&url, &heartbeat).await;
+        assert_eq!(answer.ok()["config_version"], revision);
+        let listed = owner.get(&owner.in_cluster("/instances")).await;
+        let instance = &listed.ok()["list"][0];
+        assert_eq!(instance["status"], "Healthy");
+        assert_eq!(instance["config_version"], revision);
+        assert_eq!(instance["problems"][0]["reason"], "broken");
+        let stranger = &server.stranger;
+        let others = stranger.get(&stranger.in_cluster("/instances")).await;
+        assert_eq!(others.ok()["count"], 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_heartbeat_that_breaks_the_contract_is_refused() {
+    on_both(|server| async move {
+        let url = door(&server.app, &server.owner).await;
+        let refused = report(&url, &json!({ "id": "gw-1", "ports": [0] })).await;
+        let message = refused.refused(400, 2);
+        for field in ["`hostname`", "`ip`", "`ports[0]`"] {
+            assert!(message.contains(field), "{message}");
+        }
+        let bare = gantry_testkit::client().post(&url).json(&json!({}));
+        assert!(Answer::read(bare).await.refused(400, 2).contains("X-APISEVEN-Run-Id"));
+    })
+    .await;
+}

@@ -1,0 +1,15 @@
+//! The management API over HTTP, on a real server with a real database.
+
+mod account;
+mod api;
+mod application;
+mod certificate;
+mod cluster;
+mod consumer;
+mod every_operation;
+mod harness;
+mod heartbeat;
+mod http_rules;
+mod list;
+mod mutation;
+mod sdk;
