@@ -8,6 +8,23 @@ use gantry_store::{Tx, session, user};
 use crate::seal::random_text;
 use crate::{App, Cx, password};
 
+/// Makes a local account, which belongs to no organization yet.
+pub async fn create(app: &App, email: &str, chosen: Secret) -> Result<()> {
+    let now = app.now();
+    let row = UserRow {
+        id: app.new_id().to_string(),
+        email: email.trim().to_lowercase(),
+        first_name: String::new(),
+        last_name: String::new(),
+        avatar_url: String::new(),
+        connection: "local".into(),
+        password_hash: password::hash(chosen).await?,
+        created_at: now,
+        updated_at: now,
+    };
+    app.db.write(move |tx| Box::pin(async move { user::insert(tx, &row).await })).await
+}
+
 /// The user who asks.
 pub async fn me(cx: &Cx) -> Result<User> {
     let mut tx = cx.app.db.read().await?;
