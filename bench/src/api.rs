@@ -117,10 +117,10 @@ impl Api {
         request.push_str(&body);
         let answer = self.connection.exchange(request.as_bytes()).await?;
         if answer.status != 200 {
-            let said = String::from_utf8_lossy(answer.body);
+            let said = String::from_utf8_lossy(&answer.body()).into_owned();
             return Err(format!("{method} {path} answered {}: {said}", answer.status).into());
         }
-        let mut envelope: Value = serde_json::from_slice(answer.body)?;
+        let mut envelope: Value = serde_json::from_slice(&answer.body())?;
         let revision = answer.header("gantry-revision").and_then(|text| text.parse().ok());
         Ok(Answered { payload: envelope["payload"].take(), revision })
     }

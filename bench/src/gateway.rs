@@ -141,7 +141,7 @@ async fn ask(side: &Side, path: &str, headers: &str) -> Outcome<(u16, Vec<u8>)> 
     let mut connection = Connection::open(side.target.address).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{headers}\r\n");
     let answer = connection.exchange(request.as_bytes()).await?;
-    Ok((answer.status, answer.body.to_vec()))
+    Ok((answer.status, answer.body().into_owned()))
 }
 
 async fn measure(options: &Options, pairs: &mut [Pair]) -> Outcome {

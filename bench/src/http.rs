@@ -1,5 +1,6 @@
 //! The least HTTP/1.1 client that can load a proxy: one connection, one request after the other.
 
+use std::borrow::Cow;
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
 
@@ -18,7 +19,7 @@ pub struct Answer<'a> {
     pub status: u16,
     head: &'a [u8],
     /// As sent: with its chunks, if it came in chunks.
-    pub body: &'a [u8],
+    raw: &'a [u8],
 }
 
 impl Answer<'_> {
@@ -26,6 +27,30 @@ impl Answer<'_> {
     pub fn header(&self, name: &str) -> Option<&str> {
         header(self.head, name)
     }
+
+    /// The body, put together if it came in chunks.
+    pub fn body(&self) -> Cow<'_, [u8]> {
+        match self.header("transfer-encoding") {
+            Some(_) => Cow::Owned(joined(self.raw)),
+            None => Cow::Borrowed(self.raw),
+        }
+    }
+}
+
+/// Chunks without their sizes; what is malformed ends it.
+fn joined(mut chunks: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Some(end) = find(chunks, b"\r\n") {
+        let line = std::str::from_utf8(chunks.get(..end).unwrap_or_default()).unwrap_or_default();
+        let size = usize::from_str_radix(line, 16).unwrap_or(0);
+        let Some(chunk) = chunks.get(end + 2..end + 2 + size).filter(|chunk| !chunk.is_empty())
+        else {
+            break;
+        };
+        body.extend_from_slice(chunk);
+        chunks = chunks.get(end + 2 + size + 2..).unwrap_or_default();
+    }
+    body
 }
 
 impl Connection {
@@ -64,8 +89,8 @@ impl Connection {
         if close {
             self.stream = connect(self.address).await?;
         }
-        let (head, body) = self.buffer.split_at(head);
-        Ok(Answer { status, head, body })
+        let (head, raw) = self.buffer.split_at(head);
+        Ok(Answer { status, head, raw })
     }
 
     async fn read(&mut self) -> Result<(), Error> {
@@ -128,7 +153,7 @@ mod tests {
             let mut request = [0; 64];
             for answer in [
                 "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: b\r\n\r\nhi",
-                "HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+                "HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n",
             ] {
                 let _ = stream.read(&mut request).await.unwrap();
                 stream.write_all(answer.as_bytes()).await.unwrap();
@@ -137,9 +162,10 @@ mod tests {
         let client = async {
             let mut connection = Connection::open(address).await.unwrap();
             let answer = connection.exchange(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-            assert_eq!((answer.status, answer.body), (200, &b"hi"[..]));
+            assert_eq!((answer.status, &*answer.body()), (200, &b"hi"[..]));
             assert_eq!(answer.header("x-a"), Some("b"));
-            assert_eq!(connection.exchange(b"GET / HTTP/1.1\r\n\r\n").await.unwrap().status, 404);
+            let answer = connection.exchange(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+            assert_eq!((answer.status, &*answer.body()), (404, &b"abc"[..]));
         };
         tokio::join!(server, client);
     }

@@ -36,8 +36,9 @@ pub struct Options {
     /// Connections of the load generator.
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// Numbers of routes to try.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 1_000, 100_000])]
+    /// Numbers of routes to try; their paths have six digits.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 1_000, 100_000],
+        value_parser = clap::value_parser!(u32).range(1..1_000_000))]
     routes: Vec<u32>,
     /// Objects to create before lists and searches are measured.
     #[arg(long, default_value_t = 100_000)]
