@@ -205,10 +205,7 @@ pub async fn heartbeat(
     let name = report.id;
     app.db
         .write(move |tx| {
-            Box::pin(async move {
-                instance::purge(tx, now.plus_seconds(-PURGE_AFTER_S)).await?;
-                instance::put(tx, id, &name, &run_id, &text, calls, now).await
-            })
+            Box::pin(async move { instance::put(tx, id, &name, &run_id, &text, calls, now).await })
         })
         .await?;
     let found = cluster::find(&mut app.db.read().await?, id).await?;

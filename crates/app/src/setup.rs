@@ -1,17 +1,18 @@
 //! The first start: an owner, an organization with its cluster, and something to look at.
 
 use gantry_model::access_token::AccessTokenCreate;
-use gantry_model::config::{ApiSpec, ApplicationSpec, ConsumerSpec};
 use gantry_model::region::Region;
 use gantry_model::{Error, Id, Result, Secret};
 use gantry_store::user::{self, UserRow};
-use serde_json::{Value, json};
 
+use crate::sample::{self, Sample};
 use crate::seal::random_text;
-use crate::{App, Cx, access_token, api, application, consumer, organization, password};
+use crate::{App, Cx, access_token, organization, password};
 
 /// Name of the first organization.
 const ORGANIZATION: &str = "My organization";
+/// How long the first access token lasts.
+const TOKEN_S: i64 = 30 * 24 * 3600;
 
 /// What the first start made, for the person who started it.
 #[derive(Clone, Debug)]
@@ -22,31 +23,29 @@ pub struct FirstStart {
     pub access_token: Secret,
     pub organization: Id,
     pub cluster: Id,
-    pub sample: Sample,
+    /// The application to try things out with, if one was wanted.
+    pub sample: Option<Sample>,
 }
 
-/// The application to try things out with.
-#[derive(Clone, Debug)]
-pub struct Sample {
-    pub application: Id,
-    /// Path of the API that anybody may call.
-    pub open_path: &'static str,
-    pub open_api: Id,
-    /// Path of the API that wants a key in the header `apikey`.
-    pub protected_path: &'static str,
-    pub protected_api: Id,
-    pub consumer: Id,
-    pub key: Secret,
-}
-
-/// Makes the owner's account and the rest, unless somebody has an account already.
-///
-/// `sample` is host and port of the service behind the sample application.
+/// Makes the owner's account, an organization and its cluster, unless somebody has an account
+/// already, and then the sample application in front of `sample`, host and port of a service.
 pub async fn first_start(
     app: &App,
     email: &str,
     password: Option<Secret>,
     sample: &str,
+) -> Result<Option<FirstStart>> {
+    let Some(mut first) = first_owner(app, email, password).await? else { return Ok(None) };
+    let cx = Cx::system(app, "firstStart");
+    first.sample = Some(sample::make(&cx, first.cluster, sample).await?);
+    Ok(Some(first))
+}
+
+/// The same without the sample.
+pub async fn first_owner(
+    app: &App,
+    email: &str,
+    password: Option<Secret>,
 ) -> Result<Option<FirstStart>> {
     if user::exists(&mut app.db.read().await?).await? {
         return Ok(None);
@@ -57,17 +56,25 @@ pub async fn first_start(
     let owner = owner(app, email, chosen).await?;
     let Some((organization, cluster)) = insert(app, owner.clone()).await? else { return Ok(None) };
     app.renew_server_certificate().await?;
-    let create = AccessTokenCreate { expire: 0, notes: "made by the first start".into() };
+    let create = AccessTokenCreate {
+        expire: app.now().plus_seconds(TOKEN_S).seconds(),
+        notes: "made by the first start".into(),
+    };
     let token = access_token::create_for(app, &owner.id, create).await?;
-    let cx = Cx::system(app, "firstStart");
     Ok(Some(FirstStart {
         email: owner.email,
         password: one_time,
         access_token: Secret::new(token.token.unwrap_or_default()),
         organization,
         cluster,
-        sample: make_sample(&cx, cluster, sample).await?,
+        sample: None,
     }))
+}
+
+/// The oldest cluster: the one that came with the first start.
+pub async fn first_cluster(app: &App) -> Result<Id> {
+    let clusters = gantry_store::cluster::ids(&mut app.db.read().await?).await?;
+    clusters.into_iter().min().ok_or_else(|| Error::not_found("cluster"))
 }
 
 async fn owner(app: &App, email: &str, chosen: Secret) -> Result<UserRow> {
@@ -111,50 +118,4 @@ async fn insert(app: &App, owner: UserRow) -> Result<Option<(Id, Id)>> {
             })
         })
         .await
-}
-
-async fn make_sample(cx: &Cx, cluster: Id, address: &str) -> Result<Sample> {
-    let (host, port) = address.rsplit_once(':').ok_or_else(|| {
-        Error::invalid_field("sample", "must be a host and a port", "127.0.0.1:9082")
-    })?;
-    let port: u16 = port.parse().map_err(Error::internal)?;
-    let spec: ApplicationSpec = spec(json!({
-        "name": "demo",
-        "description": "A sample application, made by the first start",
-        "hosts": ["127.0.0.1", "localhost"],
-        "path_prefix": "/",
-        "upstreams": [{
-            "version": "default",
-            "upstream": {
-                "scheme": "http",
-                "targets": [{"host": host, "port": port, "weight": 100}],
-            },
-        }],
-    }))?;
-    let application = application::create(cx, cluster, spec).await?.value.id;
-    let (open_path, protected_path) = ("/open", "/protected");
-    let open_api = make_api(cx, application, "open", open_path, json!({})).await?;
-    let plugins = json!({"key-auth": {}});
-    let protected_api = make_api(cx, application, "protected", protected_path, plugins).await?;
-    let key = Secret::new(random_text::<24>());
-    let spec: ConsumerSpec = self::spec(json!({
-        "name": "demo",
-        "description": "May call the protected sample API",
-        "credentials": {"key-auth": {"key": key.expose()}},
-    }))?;
-    let consumer = consumer::create(cx, cluster, spec).await?.value.id;
-    Ok(Sample { application, open_path, open_api, protected_path, protected_api, consumer, key })
-}
-
-async fn make_api(cx: &Cx, app: Id, name: &str, path: &str, plugins: Value) -> Result<Id> {
-    let spec: ApiSpec = spec(json!({
-        "name": name,
-        "paths": [{"path": path, "path_type": "Prefix"}],
-        "plugins": plugins,
-    }))?;
-    Ok(api::create(cx, app, spec).await?.value.id)
-}
-
-fn spec<T: serde::de::DeserializeOwned>(value: Value) -> Result<T> {
-    serde_json::from_value(value).map_err(Error::internal)
 }

@@ -1,0 +1,123 @@
+//! `gantry server`: the control plane behind its two ports.
+
+use std::future::IntoFuture as _;
+use std::net::SocketAddr;
+
+use gantry_app::setup;
+use gantry_app::{App, Clock, Config};
+use gantry_model::Secret;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, Outcome, runtime};
+use crate::lifecycle::shutdown_on_signal;
+use crate::options::{OwnerOptions, ServerOptions, StoreOptions};
+use crate::ready::Ready;
+
+/// Runs until a signal.
+pub fn run(options: ServerOptions) -> Outcome {
+    runtime()?.block_on(async {
+        let shutdown = shutdown_on_signal()?;
+        let server = Server::start(&options, shutdown).await?;
+        if let Some(first) =
+            setup::first_owner(&server.app, &options.owner.admin_email, password(&options.owner))
+                .await?
+        {
+            println!("owner       {}", first.email);
+            if let Some(password) = first.password {
+                println!("password    {}   (one-time password, shown only now)", password.expose());
+            }
+        }
+        Ready::default()
+            .with("api", format!("http://{}", server.api))
+            .with("dp", format!("https://{}", server.dp))
+            .print();
+        server.wait().await
+    })
+}
+
+/// A control plane whose ports are open.
+pub struct Server {
+    pub app: App,
+    pub api: SocketAddr,
+    pub dp: SocketAddr,
+    tasks: JoinSet<Outcome>,
+    shutdown: CancellationToken,
+}
+
+impl Server {
+    /// Opens the store, binds both ports and serves until `shutdown`.
+    pub async fn start(options: &ServerOptions, shutdown: CancellationToken) -> Outcome<Self> {
+        let api = bind(options.listen_api).await?;
+        let dp = std::net::TcpListener::bind(options.listen_dp)
+            .map_err(|error| format!("cannot listen on {}: {error}", options.listen_dp))?;
+        let (api_address, dp_address) = (api.local_addr()?, dp.local_addr()?);
+        let mut config = config(&options.store);
+        config.gateway_endpoint =
+            options.advertise_dp.clone().unwrap_or_else(|| reachable(dp_address).to_string());
+        let app = App::open(config).await?;
+
+        let mut tasks = JoinSet::new();
+        let router =
+            gantry_rest::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+        let serving =
+            axum::serve(api, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+        tasks.spawn(async { serving.into_future().await.map_err(Failure::from) });
+        let doors = gantry_etcd::serve(
+            dp,
+            app.clone(),
+            gantry_rest::dp_router(app.clone()),
+            shutdown.clone(),
+        );
+        tasks.spawn(async { doors.await.map_err(Failure::from) });
+        let housekeeping = gantry_app::housekeeping::run(app.clone(), shutdown.clone());
+        tasks.spawn(async {
+            housekeeping.await;
+            Ok(())
+        });
+        Ok(Self { app, api: api_address, dp: dp_address, tasks, shutdown })
+    }
+
+    /// Until everything has stopped; a part that fails stops the others.
+    pub async fn wait(mut self) -> Outcome {
+        let mut outcome = Ok(());
+        while let Some(ended) = self.tasks.join_next().await {
+            self.shutdown.cancel();
+            outcome = outcome.and(ended.map_err(Failure::from).and_then(|ended| ended));
+        }
+        self.app.close().await;
+        outcome
+    }
+}
+
+/// Binds a port with an error that names it.
+pub async fn bind(address: SocketAddr) -> Outcome<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("cannot listen on {address}: {error}").into())
+}
+
+/// How the options say to open the store.
+pub fn config(store: &StoreOptions) -> Config {
+    let StoreOptions { data, database, master_key } = store.clone();
+    let mut config = Config::new(data);
+    config.database = database;
+    config.master_key = master_key.map(Secret::new);
+    config.clock = Clock::system();
+    config
+}
+
+/// The password that was chosen for the first owner, if one was.
+pub fn password(owner: &OwnerOptions) -> Option<Secret> {
+    owner.admin_password.clone().map(Secret::new)
+}
+
+/// An address that others can connect to: "any address" becomes this machine.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), address.port())
+    } else {
+        address
+    }
+}

@@ -1,0 +1,219 @@
+//! Every setting: a flag and an environment variable each, with defaults that run as they are.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// API management that a team hosts itself.
+#[derive(Parser)]
+#[command(name = "gantry", version, about, max_term_width = 100)]
+pub struct Options {
+    #[command(flatten)]
+    pub log: LogOptions,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Args)]
+pub struct LogOptions {
+    /// What is logged, such as `info` or `warn,gantry_app=debug`.
+    #[arg(long, env = "GANTRY_LOG", default_value = "info", global = true)]
+    pub log: String,
+    /// Write the log as JSON, one object a line.
+    #[arg(long, env = "GANTRY_LOG_JSON", global = true)]
+    pub log_json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run the control plane.
+    Server(ServerOptions),
+    /// Run a gateway.
+    Gateway(GatewayOptions),
+    /// Run control plane, gateway and a sample service together, with a working demo.
+    Dev(DevOptions),
+    /// Recover access, directly on the data directory or database.
+    Admin(AdminOptions),
+}
+
+/// Where the control plane keeps what it knows.
+#[derive(Args, Clone)]
+pub struct StoreOptions {
+    /// Folder for the database, keys and caches.
+    #[arg(long, env = "GANTRY_DATA", default_value = "gantry-data")]
+    pub data: PathBuf,
+    /// PostgreSQL to use instead of SQLite: postgres://user:password@host/name
+    #[arg(long, env = "GANTRY_DATABASE", hide_env_values = true)]
+    pub database: Option<String>,
+    /// Key that seals secrets at rest, 32 bytes in base64; without it `<data>/master.key` is made.
+    #[arg(long, env = "GANTRY_MASTER_KEY", hide_env_values = true)]
+    pub master_key: Option<String>,
+}
+
+/// The first owner; used once, when there is none.
+#[derive(Args, Clone)]
+pub struct OwnerOptions {
+    /// E-mail address of the first owner.
+    #[arg(long, env = "GANTRY_ADMIN_EMAIL", default_value = "admin@localhost.localdomain")]
+    pub admin_email: String,
+    /// Password of the first owner; without it one is made and printed once.
+    #[arg(long, env = "GANTRY_ADMIN_PASSWORD", hide_env_values = true)]
+    pub admin_password: Option<String>,
+}
+
+#[derive(Args, Clone)]
+pub struct ServerOptions {
+    #[command(flatten)]
+    pub store: StoreOptions,
+    #[command(flatten)]
+    pub owner: OwnerOptions,
+    /// Address of the management API.
+    #[arg(long, env = "GANTRY_LISTEN_API", default_value = "0.0.0.0:7080")]
+    pub listen_api: SocketAddr,
+    /// Address that gateways connect to (mutual TLS).
+    #[arg(long, env = "GANTRY_LISTEN_DP", default_value = "0.0.0.0:7443")]
+    pub listen_dp: SocketAddr,
+    /// Host and port under which gateways reach `--listen-dp`, such as gantry.example.com:7443.
+    #[arg(long, env = "GANTRY_ADVERTISE_DP")]
+    pub advertise_dp: Option<String>,
+}
+
+/// What every gateway listens on.
+#[derive(Args, Clone)]
+pub struct ListenOptions {
+    /// Address for plain HTTP traffic.
+    #[arg(long, env = "GANTRY_LISTEN_HTTP", default_value = "0.0.0.0:9080")]
+    pub listen_http: SocketAddr,
+    /// Address for HTTPS traffic.
+    #[arg(long, env = "GANTRY_LISTEN_HTTPS", default_value = "0.0.0.0:9443")]
+    pub listen_https: SocketAddr,
+    /// Address for status, readiness and metrics.
+    #[arg(long, env = "GANTRY_LISTEN_STATUS", default_value = "127.0.0.1:9091")]
+    pub listen_status: SocketAddr,
+    /// Threads that carry traffic; 0 takes one for each core.
+    #[arg(long, env = "GANTRY_THREADS", default_value_t = 0)]
+    pub threads: usize,
+}
+
+#[derive(Args, Clone)]
+pub struct GatewayOptions {
+    /// Folder for the gateway's identity and its last good configuration.
+    #[arg(long, env = "GANTRY_DATA", default_value = "gantry-gateway-data")]
+    pub data: PathBuf,
+    #[command(flatten)]
+    pub listen: ListenOptions,
+    #[command(flatten)]
+    pub source: SourceOptions,
+}
+
+/// Where the configuration comes from: a Gantry control plane, or any etcd.
+#[derive(Args, Clone)]
+pub struct SourceOptions {
+    /// Control plane to follow: https://host:7443
+    #[arg(
+        long,
+        env = "GANTRY_CONTROL_PLANE",
+        conflicts_with = "etcd",
+        required_unless_present = "etcd"
+    )]
+    pub control_plane: Option<String>,
+    /// etcd to follow instead; several addresses with commas: http://127.0.0.1:2379
+    #[arg(long, env = "GANTRY_ETCD", value_delimiter = ',')]
+    pub etcd: Vec<String>,
+    /// Key prefix in that etcd.
+    #[arg(long, env = "GANTRY_PREFIX", default_value = "/apisix")]
+    pub prefix: String,
+    /// Client certificate (PEM file).
+    #[arg(long, env = "GANTRY_TLS_CERT", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its key (PEM file).
+    #[arg(long, env = "GANTRY_TLS_KEY", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Certificate authority of the other side (PEM file).
+    #[arg(long, env = "GANTRY_TLS_CA")]
+    pub tls_ca: Option<PathBuf>,
+    /// User name, where no client certificate is used.
+    #[arg(long, env = "GANTRY_ETCD_USER")]
+    pub etcd_user: Option<String>,
+    /// Password or gateway token of that user.
+    #[arg(long, env = "GANTRY_ETCD_PASSWORD", hide_env_values = true)]
+    pub etcd_password: Option<String>,
+}
+
+#[derive(Args, Clone)]
+pub struct DevOptions {
+    #[command(flatten)]
+    pub store: StoreOptions,
+    #[command(flatten)]
+    pub owner: OwnerOptions,
+    /// Address of the management API.
+    #[arg(long, env = "GANTRY_LISTEN_API", default_value = "127.0.0.1:7080")]
+    pub listen_api: SocketAddr,
+    /// Address that gateways connect to (mutual TLS).
+    #[arg(long, env = "GANTRY_LISTEN_DP", default_value = "127.0.0.1:7443")]
+    pub listen_dp: SocketAddr,
+    /// Address for plain HTTP traffic.
+    #[arg(long, env = "GANTRY_LISTEN_HTTP", default_value = "127.0.0.1:9080")]
+    pub listen_http: SocketAddr,
+    /// Address for HTTPS traffic.
+    #[arg(long, env = "GANTRY_LISTEN_HTTPS", default_value = "127.0.0.1:9443")]
+    pub listen_https: SocketAddr,
+    /// Address for status, readiness and metrics of the gateway.
+    #[arg(long, env = "GANTRY_LISTEN_STATUS", default_value = "127.0.0.1:9091")]
+    pub listen_status: SocketAddr,
+    /// Address of the sample service that the demo application forwards to.
+    #[arg(long, env = "GANTRY_LISTEN_SAMPLE", default_value = "127.0.0.1:7070")]
+    pub listen_sample: SocketAddr,
+}
+
+#[derive(Args)]
+pub struct AdminOptions {
+    #[command(flatten)]
+    pub store: StoreOptions,
+    #[command(subcommand)]
+    pub action: AdminAction,
+}
+
+#[derive(Subcommand)]
+pub enum AdminAction {
+    /// Print a new access token of a user.
+    CreateToken {
+        /// Whose token.
+        #[arg(long)]
+        email: String,
+        /// End of validity: days from now (`30d`), hours (`12h`), or `never`.
+        #[arg(long, default_value = "30d")]
+        expire: String,
+        /// What the token is for.
+        #[arg(long, default_value = "made by gantry admin")]
+        notes: String,
+    },
+    /// Give a user a new password and end all of their sessions.
+    ResetPassword {
+        /// Whose password.
+        #[arg(long)]
+        email: String,
+        /// The new password; without it one is made and printed.
+        #[arg(long, env = "GANTRY_NEW_PASSWORD", hide_env_values = true)]
+        password: Option<String>,
+    },
+    /// Write a new client certificate for gateways of a cluster into a folder.
+    IssueCertificate {
+        /// Id of the cluster.
+        #[arg(long)]
+        cluster: String,
+        /// Folder for tls.crt, tls.key and ca.crt.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Refuse a gateway's client certificate from now on.
+    RevokeCertificate {
+        /// Id of the cluster.
+        #[arg(long)]
+        cluster: String,
+        /// Serial number, in hex as in the certificate.
+        #[arg(long)]
+        serial: String,
+    },
+}

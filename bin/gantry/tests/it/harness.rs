@@ -1,0 +1,261 @@
+//! A running server, somebody signed in, and gateways of its cluster.
+
+use std::path::{Path, PathBuf};
+
+use gantry_testkit::{Database, Process, client};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_gantry");
+pub const EMAIL: &str = "owner@example.com";
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// A control plane in a folder of its own, with its owner signed in.
+pub struct Installation {
+    pub folder: TempDir,
+    pub database: Database,
+    /// Fixed after the first start, so that gateways find the server again.
+    api: String,
+    dp: String,
+    pub server: Option<Process>,
+    pub token: String,
+    pub cluster: String,
+}
+
+impl Installation {
+    pub async fn start(database: Database) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut installation = Self {
+            folder,
+            database,
+            api: "127.0.0.1:0".into(),
+            dp: "127.0.0.1:0".into(),
+            server: None,
+            token: String::new(),
+            cluster: String::new(),
+        };
+        installation.start_server().await;
+        installation.sign_in().await;
+        installation
+    }
+
+    /// Starts the server, again on the addresses of the first time.
+    pub async fn start_server(&mut self) {
+        let data = self.data();
+        let mut arguments =
+            vec!["server", "--data", &data, "--listen-api", &self.api, "--listen-dp", &self.dp];
+        if let Some(url) = self.database.url() {
+            arguments.extend(["--database", url]);
+        }
+        let owner = [("GANTRY_ADMIN_EMAIL", EMAIL), ("GANTRY_ADMIN_PASSWORD", PASSWORD)];
+        let server = Process::start_with(BINARY, &arguments, &owner, self.folder.path()).await;
+        self.api = strip(server.address("api"));
+        self.dp = strip(server.address("dp"));
+        self.server = Some(server);
+    }
+
+    /// SIGKILL for the server.
+    pub async fn kill_server(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.kill().await;
+        }
+    }
+
+    async fn sign_in(&mut self) {
+        let body = json!({ "email": EMAIL, "password": PASSWORD });
+        let answer = self.call(Method::POST, "/user/login", Some(body)).await;
+        self.token = text(&answer["token"]);
+        let me = self.call(Method::GET, "/user/me", None).await;
+        let organization = text(&me["org_ids"][0]);
+        let clusters =
+            self.call(Method::GET, &format!("/orgs/{organization}/clusters"), None).await;
+        self.cluster = text(&clusters["list"][0]["id"]);
+    }
+
+    fn data(&self) -> String {
+        self.folder.path().join("data").display().to_string()
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}/api/v1{path}", self.api)
+    }
+
+    /// Calls the management API and expects success; answers the payload.
+    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Value {
+        let answer = self.try_call(method.clone(), path, body).await.expect("an answer");
+        assert_eq!(answer["status"]["code"], 0, "{method} {path}: {answer}");
+        answer["payload"].clone()
+    }
+
+    /// The same when the server may be gone: the whole envelope, or nothing.
+    pub async fn try_call(&self, method: Method, path: &str, body: Option<Value>) -> Option<Value> {
+        let mut request = client().request(method, self.url(path)).bearer_auth(&self.token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        request.send().await.ok()?.json().await.ok()
+    }
+
+    /// `/clusters/{id}` and what follows.
+    pub fn cluster_path(&self, rest: &str) -> String {
+        format!("/clusters/{}{rest}", self.cluster)
+    }
+
+    /// An application for `127.0.0.1` with one backend; answers its id.
+    pub async fn application(
+        &self,
+        name: &str,
+        prefix: &str,
+        backend: std::net::SocketAddr,
+    ) -> String {
+        let body = application(name, prefix, backend);
+        text(&self.call(Method::POST, &self.cluster_path("/apps"), Some(body)).await["id"])
+    }
+
+    /// An API of an application; answers its id.
+    pub async fn api(&self, application: &str, body: Value) -> String {
+        let path = format!("/apps/{application}/apis");
+        text(&self.call(Method::POST, &path, Some(body)).await["id"])
+    }
+
+    /// Newest configuration revision of the cluster.
+    pub async fn revision(&self) -> i64 {
+        self.call(Method::GET, &self.cluster_path(""), None).await["config_version"]
+            .as_i64()
+            .expect("a number")
+    }
+
+    /// Starts a gateway of the cluster with its own folder; `name` tells several apart.
+    pub async fn gateway(&self, name: &str) -> Gateway {
+        let folder = self.folder.path().join(name);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let bundle = self.call(Method::GET, &self.cluster_path("/gateway_certificate"), None).await;
+        for (file, field) in
+            [("tls.crt", "certificate"), ("tls.key", "private_key"), ("ca.crt", "ca_certificate")]
+        {
+            std::fs::write(folder.join(file), text(&bundle[field])).expect("a file");
+        }
+        let mut gateway = Gateway { folder, dp: format!("https://{}", self.dp), process: None };
+        gateway.start().await;
+        gateway
+    }
+}
+
+/// A gateway process that can be killed and started again.
+pub struct Gateway {
+    pub folder: PathBuf,
+    dp: String,
+    pub process: Option<Process>,
+}
+
+impl Gateway {
+    pub async fn start(&mut self) {
+        let path = |name: &str| self.folder.join(name).display().to_string();
+        let (data, cert, key, ca) =
+            (path("data"), path("tls.crt"), path("tls.key"), path("ca.crt"));
+        let arguments = [
+            "gateway",
+            "--data",
+            &data,
+            "--control-plane",
+            &self.dp,
+            "--tls-cert",
+            &cert,
+            "--tls-key",
+            &key,
+            "--tls-ca",
+            &ca,
+            "--listen-http",
+            "127.0.0.1:0",
+            "--listen-https",
+            "127.0.0.1:0",
+            "--listen-status",
+            "127.0.0.1:0",
+            "--threads",
+            "1",
+        ];
+        self.process = Some(Process::start(BINARY, &arguments, &self.folder).await);
+    }
+
+    pub async fn kill(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.kill().await;
+        }
+    }
+
+    fn address(&self, name: &str) -> String {
+        strip(self.process.as_ref().expect("a running gateway").address(name))
+    }
+
+    pub fn http(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address("http"))
+    }
+
+    pub async fn get(&self, path: &str) -> reqwest::Response {
+        client().get(self.http(path)).send().await.expect("an answer of the gateway")
+    }
+
+    /// The gateway's own account of itself.
+    pub async fn status(&self) -> Value {
+        let url = format!("http://{}/status", self.address("status"));
+        client().get(url).send().await.expect("a status").json().await.expect("JSON")
+    }
+
+    /// Waits until the gateway has applied at least `revision`.
+    pub async fn applied(&self, revision: i64) {
+        eventually(&format!("gateway applies revision {revision}"), || async {
+            self.status().await["revision"].as_i64().is_some_and(|now| now >= revision)
+        })
+        .await;
+    }
+}
+
+/// Polls until `condition` holds; fails the test after half a minute.
+pub async fn eventually<F>(what: &str, condition: impl Fn() -> F)
+where
+    F: Future<Output = bool>,
+{
+    let limit = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    let mut tick = tokio::time::interval(std::time::Duration::from_millis(10));
+    while !condition().await {
+        assert!(tokio::time::Instant::now() < limit, "{what}: not within 30 s");
+        tick.tick().await;
+    }
+}
+
+/// The body of an application for `127.0.0.1` with one backend.
+pub fn application(name: &str, prefix: &str, backend: std::net::SocketAddr) -> Value {
+    json!({
+        "name": name,
+        "hosts": ["127.0.0.1"],
+        "path_prefix": prefix,
+        "upstreams": [{ "version": "default", "upstream": {
+            "scheme": "http",
+            "targets": [{ "host": backend.ip().to_string(), "port": backend.port(), "weight": 1 }],
+        } }],
+    })
+}
+
+/// The body of an API with one path.
+pub fn api(name: &str, path: &str) -> Value {
+    json!({ "name": name, "paths": [{ "path": path, "path_type": "Exact" }] })
+}
+
+pub fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("a text, not {value}")).to_owned()
+}
+
+fn strip(url: &str) -> String {
+    url.rsplit_once("://").map_or(url, |(_, address)| address).to_owned()
+}
+
+/// Runs a verb of the binary to its end.
+pub fn run(arguments: &[&str]) -> std::process::Output {
+    std::process::Command::new(BINARY).args(arguments).output().expect("the binary runs")
+}
+
+/// The newest file of the gateway's configuration cache.
+pub fn cache_file(gateway: &Path) -> PathBuf {
+    gateway.join("data").join("config.cache")
+}

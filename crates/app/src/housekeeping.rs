@@ -1,0 +1,45 @@
+//! Work that nobody asks for: forgetting what is no longer needed. Idempotent, so that any number of
+//! servers may do it at any time.
+
+use std::time::Duration;
+
+use gantry_model::Result;
+use gantry_model::instance::PURGE_AFTER_S;
+use gantry_store::{instance, session};
+use tokio_util::sync::CancellationToken;
+
+use crate::{App, feed};
+
+/// How often the house is kept.
+const EVERY: Duration = Duration::from_secs(600);
+
+/// Keeps the house until `shutdown`, starting now.
+pub async fn run(app: App, shutdown: CancellationToken) {
+    let mut tick = tokio::time::interval(EVERY);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        if let Err(error) = once(&app).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "housekeeping failed; trying again later"
+            );
+        }
+    }
+}
+
+/// Forgets ended sessions, instances that have been silent for long, and old revisions.
+pub async fn once(app: &App) -> Result<()> {
+    let now = app.now();
+    app.db
+        .write(move |tx| {
+            Box::pin(async move {
+                session::delete_expired(tx, now).await?;
+                instance::purge(tx, now.plus_seconds(-PURGE_AFTER_S)).await
+            })
+        })
+        .await?;
+    feed::compact_all(app).await
+}
