@@ -1,0 +1,68 @@
+//! Who is a gateway, and what it reports.
+
+use gantry_app::gateway::{self, Via};
+use gantry_model::ErrorCode;
+use gantry_model::instance::InstanceStatus;
+use gantry_testkit::database::Database;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use serde_json::json;
+
+use crate::harness::{Bench, on_both_engines, parse};
+
+on_both_engines! {
+    a_certificate_names_its_cluster_until_it_is_revoked_or_expires
+    a_gateway_user_signs_in
+    silence_changes_the_status
+}
+
+async fn a_certificate_names_its_cluster_until_it_is_revoked_or_expires(database: Database) {
+    let bench = Bench::new(database).await;
+    let issue = async || {
+        let bundle = gateway::issue_certificate(&bench.cx, bench.cluster()).await.unwrap();
+        CertificateDer::from_pem_slice(bundle.certificate.as_bytes()).unwrap()
+    };
+    let (one, two) = (issue().await, issue().await);
+    let identity = gateway::identify_certificate(&bench.app, &one).await.unwrap();
+    assert_eq!((identity.cluster, identity.org), (bench.cluster(), bench.first.organization));
+    let Via::Certificate { serial } = identity.via else { panic!("not by certificate") };
+    gateway::revoke_certificate(&bench.cx, bench.cluster(), &serial).await.unwrap();
+    let revoked = gateway::identify_certificate(&bench.app, &one).await.unwrap_err();
+    assert_eq!(revoked.code, ErrorCode::Unauthorized);
+    gateway::identify_certificate(&bench.app, &two).await.unwrap();
+    bench.config.clock.turn(398 * 24 * 3600);
+    assert!(gateway::identify_certificate(&bench.app, &two).await.is_err());
+}
+
+async fn a_gateway_user_signs_in(database: Database) {
+    let bench = Bench::new(database).await;
+    let user = gateway::issue_user(&bench.cx, bench.cluster()).await.unwrap();
+    let token = gateway::login(&bench.app, &user.name, user.password.expose()).await.unwrap();
+    let identity = gateway::identify_token(&bench.app, &token).await.unwrap();
+    assert_eq!(identity.cluster, bench.cluster());
+    assert!(gateway::login(&bench.app, &user.name, "wrong").await.is_err());
+    let other = bench.first.access_token.expose();
+    assert!(gateway::identify_token(&bench.app, other).await.is_err());
+}
+
+async fn silence_changes_the_status(database: Database) {
+    let bench = Bench::new(database).await;
+    let bundle = gateway::issue_certificate(&bench.cx, bench.cluster()).await.unwrap();
+    let der = CertificateDer::from_pem_slice(bundle.certificate.as_bytes()).unwrap();
+    let identity = gateway::identify_certificate(&bench.app, &der).await.unwrap();
+    let report = json!({"id": "gw-1", "hostname": "h", "ip": "127.0.0.1", "api_calls": 3,
+        "etcd_reachable": true});
+    for _ in 0..2 {
+        let report = parse(report.clone());
+        gateway::heartbeat(&bench.app, &identity, "run", report).await.unwrap();
+    }
+    let status = async || {
+        let page = gateway::instances(&bench.cx, bench.cluster()).await.unwrap();
+        page.list.first().map(|one| (one.status, one.report.api_calls))
+    };
+    assert_eq!(status().await, Some((InstanceStatus::Healthy, 6)));
+    bench.config.clock.turn(31);
+    assert_eq!(status().await, Some((InstanceStatus::LostConnection, 6)));
+    bench.config.clock.turn(7 * 24 * 3600);
+    assert_eq!(status().await, None);
+}

@@ -1,0 +1,94 @@
+//! A control plane on a database of its own: SQLite in a folder, or a new PostgreSQL database.
+
+use gantry_app::setup::{self, FirstStart};
+use gantry_app::{App, Clock, Config, Cx, api, application, session};
+use gantry_model::config::{ApiSpec, ApplicationSpec, ConsumerSpec};
+use gantry_model::{Id, Secret, Timestamp};
+use gantry_testkit::database::Database;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+pub struct Bench {
+    pub app: App,
+    pub cx: Cx,
+    pub config: Config,
+    pub first: FirstStart,
+    pub dir: tempfile::TempDir,
+    // Dropped last: the connections go before the database does.
+    _database: Database,
+}
+
+impl Bench {
+    /// The control plane after its first start, asked by its owner.
+    pub async fn new(database: Database) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::new(dir.path());
+        config.database = database.url().map(str::to_owned);
+        config.clock = Clock::fixed(Timestamp::from_seconds(1_800_000_000));
+        let app = App::open(config.clone()).await.unwrap();
+        let password = Some(Secret::new("owner-password"));
+        let first = setup::first_start(&app, "Owner@Example.com", password, "127.0.0.1:9082");
+        let first = first.await.unwrap().unwrap();
+        let cx = signed_in(&app, first.access_token.expose()).await;
+        Self { app, cx, config, first, dir, _database: database }
+    }
+
+    pub fn cluster(&self) -> Id {
+        self.first.cluster
+    }
+
+    pub async fn application(&self, name: &str) -> Id {
+        let created = application::create(&self.cx, self.cluster(), application_spec(name)).await;
+        created.unwrap().value.id
+    }
+
+    pub async fn api(&self, app: Id, name: &str) -> Id {
+        api::create(&self.cx, app, api_spec(name)).await.unwrap().value.id
+    }
+}
+
+pub async fn signed_in(app: &App, bearer: &str) -> Cx {
+    let actor = session::authenticate(app, bearer).await.unwrap();
+    Cx { app: app.clone(), actor, operation: "test", request_id: "request".into() }
+}
+
+pub fn parse<T: DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
+
+pub fn application_spec(name: &str) -> ApplicationSpec {
+    parse(json!({
+        "name": name,
+        "hosts": [format!("{name}.example.com")],
+        "path_prefix": "/",
+        "upstreams": [{"version": "default", "upstream": {"scheme": "http",
+            "targets": [{"host": "127.0.0.1", "port": 8080, "weight": 100}]}}],
+    }))
+}
+
+pub fn api_spec(name: &str) -> ApiSpec {
+    parse(json!({"name": name, "paths": [{"path": format!("/{name}"), "path_type": "Exact"}]}))
+}
+
+pub fn consumer_spec(name: &str, key: &str) -> ConsumerSpec {
+    parse(json!({"name": name, "credentials": {"key-auth": {"key": key}}}))
+}
+
+/// Runs the same test on both engines.
+macro_rules! on_both_engines {
+    ($($name:ident)*) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(gantry_testkit::database::Database::Sqlite).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(gantry_testkit::database::Database::postgres()).await;
+            })*
+        }
+    };
+}
+pub(crate) use on_both_engines;
