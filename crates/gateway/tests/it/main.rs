@@ -1,0 +1,10 @@
+//! The gateway from outside: real sockets, a small etcd in this process, origins that answer.
+
+mod cache;
+mod etcd;
+mod harness;
+mod real_etcd;
+mod resilience;
+mod routing;
+mod tls;
+mod upstreams;

@@ -1,0 +1,107 @@
+//! Changes, bad resources and outages under load.
+
+use std::sync::Arc;
+
+use gantry_testkit::Origin;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::{Rig, route};
+
+#[tokio::test]
+async fn a_swap_under_load_never_gives_a_wrong_answer() {
+    let (one, two) = (Origin::start("one").await, Origin::start("two").await);
+    let rig = Arc::new(Rig::start(&[("routes/1", route("/*", one.address))]).await);
+    let done = CancellationToken::new();
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (rig, done) = (Arc::clone(&rig), done.clone());
+            tokio::spawn(async move {
+                let mut count = 0;
+                while !done.is_cancelled() {
+                    let name = rig.gateway.echo("/x").await["name"].clone();
+                    assert!(name == "one" || name == "two");
+                    count += 1;
+                }
+                count
+            })
+        })
+        .collect();
+    for turn in 0..50 {
+        let (origin, name) = if turn % 2 == 0 { (&two, "two") } else { (&one, "one") };
+        rig.put("routes/1", &route("/*", origin.address)).await;
+        assert_eq!(rig.gateway.echo("/x").await["name"], name, "applied means in force");
+    }
+    done.cancel();
+    for client in clients {
+        assert!(client.await.unwrap() > 0);
+    }
+}
+
+#[tokio::test]
+async fn a_bad_resource_affects_only_itself_until_it_is_mended() {
+    let origin = Origin::start("one").await;
+    let rig = Rig::start(&[
+        ("routes/1", route("/a", origin.address)),
+        ("routes/2", route("/b", origin.address)),
+    ])
+    .await;
+    rig.put("routes/1", &json!({"uri": 7})).await;
+    rig.etcd.put_text("routes/3", "not json");
+    let revision = rig.etcd.put("routes/4", &route("/d", origin.address));
+    rig.gateway.applied(revision).await;
+    for path in ["/a", "/b", "/d"] {
+        assert_eq!(rig.gateway.fetch(path).await.0, 200, "{path}");
+    }
+    let state = rig.gateway.state().await;
+    let keys: Vec<_> = state["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|problem| problem["key"].clone())
+        .collect();
+    assert_eq!(keys, ["/apisix/routes/1", "/apisix/routes/3"]);
+    rig.put("routes/1", &route("/c", origin.address)).await;
+    let revision = rig.etcd.delete("routes/3");
+    rig.gateway.applied(revision).await;
+    assert_eq!(rig.gateway.state().await["problems"], json!([]));
+    assert_eq!(rig.gateway.fetch("/a").await.0, 404);
+    assert_eq!(rig.gateway.fetch("/c").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_protecting_plugin_that_cannot_run_closes_its_route() {
+    let origin = Origin::start("one").await;
+    let with = |uri: &str, plugins| {
+        let mut route = route(uri, origin.address);
+        route["plugins"] = plugins;
+        route
+    };
+    let rig = Rig::start(&[
+        ("routes/1", with("/unknown", json!({"no-such-plugin": {}}))),
+        ("routes/2", with("/auth", json!({"ldap-auth": {"base_dn": "dc=a", "ldap_uri": "a:1"}}))),
+        ("routes/3", with("/other", json!({"echo": {"body": "x"}}))),
+    ])
+    .await;
+    assert_eq!(rig.gateway.fetch("/unknown").await.0, 503);
+    assert_eq!(rig.gateway.fetch("/auth").await.0, 503);
+    assert_eq!(rig.gateway.fetch("/other").await.0, 200);
+    assert_eq!(rig.gateway.state().await["problems"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn the_gateway_serves_on_while_the_source_is_away_and_then_catches_up() {
+    let origin = Origin::start("one").await;
+    let rig = Rig::start(&[("routes/1", route("/a", origin.address))]).await;
+    rig.stop_etcd.cancel();
+    rig.gateway.until(|state| state["source_reachable"] == false).await;
+    assert_eq!(rig.gateway.fetch("/a").await.0, 200);
+    // What happened meanwhile is partly out of history.
+    rig.etcd.delete("routes/1");
+    rig.etcd.compact();
+    let revision = rig.etcd.put("routes/2", &route("/b", origin.address));
+    rig.etcd.serve(rig.etcd_address, CancellationToken::new()).await;
+    rig.gateway.applied(revision).await;
+    assert_eq!(rig.gateway.fetch("/a").await.0, 404);
+    assert_eq!(rig.gateway.fetch("/b").await.0, 200);
+}

@@ -1,0 +1,95 @@
+//! Which route a request gets, and what the upstream sees of it.
+
+use gantry_testkit::Origin;
+use serde_json::json;
+
+use crate::harness::{Rig, route};
+
+#[tokio::test]
+async fn a_route_leads_to_its_origin() {
+    let origin = Origin::start("one").await;
+    let rig = Rig::start(&[("routes/1", route("/a/*", origin.address))]).await;
+    let seen = rig.gateway.echo("/a/b?c=d").await;
+    assert_eq!(seen["path"], "/a/b");
+    assert_eq!(seen["query"], "c=d");
+    assert_eq!(seen["headers"]["host"], "localhost");
+    assert_eq!(seen["headers"]["x-real-ip"], "127.0.0.1");
+    assert_eq!(seen["headers"]["x-forwarded-for"], "127.0.0.1");
+    assert_eq!(seen["headers"]["x-forwarded-proto"], "http");
+    assert_eq!(seen["headers"]["x-forwarded-host"], "localhost");
+    let port = rig.gateway.bound.http.unwrap().port().to_string();
+    assert_eq!(seen["headers"]["x-forwarded-port"], port);
+}
+
+#[tokio::test]
+async fn without_a_route_the_answer_is_that_of_apisix() {
+    let rig = Rig::start(&[]).await;
+    let response = rig.gateway.get("a.com", "/").await;
+    assert_eq!(response.status(), 404);
+    assert!(response.headers()["server"].to_str().unwrap().starts_with("Gantry/"));
+    assert_eq!(response.text().await.unwrap(), "{\"error_msg\":\"404 Route Not Found\"}\n");
+}
+
+#[tokio::test]
+async fn hosts_methods_variables_and_priority_decide() {
+    let (one, two, three, four) = (
+        Origin::start("one").await,
+        Origin::start("two").await,
+        Origin::start("three").await,
+        Origin::start("four").await,
+    );
+    let mut by_host = route("/*", one.address);
+    by_host["hosts"] = json!(["*.foo.com"]);
+    let mut by_method = route("/m", two.address);
+    by_method["methods"] = json!(["POST"]);
+    let mut by_variable = route("/v", three.address);
+    by_variable["vars"] = json!([["arg_user", "==", "jack"], ["http_x_tier", "~~", "^gold"]]);
+    by_variable["priority"] = json!(5);
+    let rig = Rig::start(&[
+        ("routes/1", by_host),
+        ("routes/2", by_method),
+        ("routes/3", by_variable),
+        ("routes/4", route("/v", four.address)),
+    ])
+    .await;
+    let gateway = &rig.gateway;
+    let name = async |request: reqwest::RequestBuilder| {
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        let body: serde_json::Value = response.json().await.unwrap_or_default();
+        body["name"].as_str().map_or(status.to_string(), str::to_owned)
+    };
+    let client = &gateway.client;
+    assert_eq!(name(client.get(gateway.url("/x")).header("Host", "A.foo.com:80")).await, "one");
+    assert_eq!(name(client.get(gateway.url("/x")).header("Host", "foo.com")).await, "404");
+    assert_eq!(name(client.post(gateway.url("/m"))).await, "two");
+    assert_eq!(name(client.get(gateway.url("/m"))).await, "404");
+    let gold = client.get(gateway.url("/v?user=jack")).header("X-Tier", "golden");
+    assert_eq!(name(gold).await, "three");
+    assert_eq!(name(client.get(gateway.url("/v?user=jack"))).await, "four");
+    assert_eq!(name(client.get(gateway.url("/%76"))).await, "four");
+}
+
+#[tokio::test]
+async fn services_lend_routes_what_they_lack() {
+    let origin = Origin::start("one").await;
+    let upstream = json!({"nodes": {origin.address.to_string(): 1}});
+    let rig = Rig::start(&[
+        ("routes/1", json!({"uri": "/a", "service_id": "s"})),
+        ("services/s", json!({"hosts": ["a.com"], "upstream_id": "u"})),
+        ("upstreams/u", upstream.clone()),
+        ("routes/2", json!({"uri": "/b", "service_id": "missing"})),
+        ("routes/3", json!({"uri": "/c", "upstream_id": "missing"})),
+        ("routes/4", json!({"uri": "/d", "plugin_config_id": "missing", "upstream": upstream})),
+        ("routes/5", json!({"uri": "/e", "plugins": {}})),
+    ])
+    .await;
+    let gateway = &rig.gateway;
+    assert_eq!(gateway.get("a.com", "/a").await.status(), 200);
+    assert_eq!(gateway.get("b.com", "/a").await.status(), 404);
+    for (path, status) in [("/b", 404), ("/c", 502), ("/d", 503), ("/e", 503)] {
+        assert_eq!(gateway.fetch(path).await.0, status, "{path}");
+    }
+    rig.put("services/s", &json!({"upstream_id": "u"})).await;
+    assert_eq!(gateway.get("b.com", "/a").await.status(), 200);
+}
