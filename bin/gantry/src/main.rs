@@ -18,9 +18,9 @@ fn main() -> ExitCode {
     // The process's cryptography, which rustls asks for once; this is the first to set it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let done = match command {
-        Command::Server(options) => command::server::run(options),
+        Command::Server(options) => command::server::run(&options),
         Command::Gateway(options) => command::gateway::run(options),
-        Command::Dev(options) => command::dev::run(options),
+        Command::Dev(options) => command::dev::run(&options),
         Command::Admin(options) => command::admin::run(options),
     };
     match done {

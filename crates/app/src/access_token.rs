@@ -7,8 +7,8 @@ use gantry_store::access_token::{self, TokenRow};
 use crate::token::{Claims, Use};
 use crate::{App, Cx};
 
-/// 9999-12-31T23:59:59Z, the time shown for tokens that never end.
-const NEVER_S: i64 = 253_402_300_799;
+/// 9999-12-30T00:00:00Z, the time shown for tokens that never end.
+const NEVER_S: i64 = 253_402_128_000;
 
 pub async fn list(cx: &Cx, query: &ListQuery) -> Result<Page<AccessToken>> {
     let mut tx = cx.app.db.read().await?;

@@ -52,15 +52,7 @@ where
 {
     let row = cluster::lock(tx, cluster).await?.ok_or_else(|| Error::not_found("cluster"))?;
     let before = row.config_version;
-    let mut change = Change {
-        app: cx.app.clone(),
-        now: cx.app.now(),
-        cluster: row,
-        warning: None,
-        keys: BTreeMap::new(),
-        audit: Vec::new(),
-        tx,
-    };
+    let mut change = Change::new(tx, &cx, row);
     let value = work(&mut change).await?;
     change.write_revision(&cx).await?;
     change.write_audit(&cx, before).await?;
@@ -68,7 +60,36 @@ where
     Ok(Written { value, revision, warning: change.warning })
 }
 
-impl Change<'_> {
+/// Writes what a new cluster serves before anything is configured, in the transaction that made it.
+pub(crate) async fn begin(
+    tx: &mut Tx,
+    cx: &Cx,
+    cluster: ClusterRow,
+    keys: Keys,
+) -> Result<ClusterRow> {
+    let (id, before) = (cluster.id, cluster.config_version);
+    let named = serde_json::json!({ "name": cluster.name });
+    let mut change = Change::new(tx, cx, cluster);
+    change.keys(Keys::new(), keys);
+    change.audit("cluster", id, None, Some(named));
+    change.write_revision(cx).await?;
+    change.write_audit(cx, before).await?;
+    Ok(change.cluster)
+}
+
+impl<'t> Change<'t> {
+    fn new(tx: &'t mut Tx, cx: &Cx, cluster: ClusterRow) -> Self {
+        Self {
+            app: cx.app.clone(),
+            now: cx.app.now(),
+            cluster,
+            warning: None,
+            keys: BTreeMap::new(),
+            audit: Vec::new(),
+            tx,
+        }
+    }
+
     /// Notes what a resource translated to and what it translates to now.
     pub(crate) fn keys(&mut self, before: Keys, after: Keys) {
         for key in before.into_keys() {

@@ -8,7 +8,7 @@ use gantry_store::Tx;
 use gantry_store::cluster::{self, ClusterRow};
 use gantry_store::{organization, region};
 
-use crate::change::{Change, change};
+use crate::change::{Change, begin, change};
 use crate::{App, Cx, Written, check, mask};
 
 /// The revision of a cluster without configuration: an empty etcd says the same.
@@ -47,24 +47,25 @@ pub async fn create(cx: &Cx, org: Id, create: ClusterCreate) -> Result<Cluster> 
         return Err(Error::invalid_field("name", rule, "\"production\""));
     }
     cx.see_organization(&mut cx.app.db.read().await?, org).await?;
-    let app = cx.app.clone();
+    let origin = cx.clone();
     let row = cx
         .app
         .db
-        .write(move |tx| Box::pin(async move { insert(&app, tx, org, &name, region_id).await }))
+        .write(move |tx| Box::pin(async move { insert(&origin, tx, org, &name, region_id).await }))
         .await?;
     cx.app.renew_server_certificate().await?;
     view(&cx.app, row)
 }
 
-/// Inserts an empty cluster, in the first region unless one is named.
+/// Inserts a cluster without resources, in the first region unless one is named.
 pub(crate) async fn insert(
-    app: &App,
+    cx: &Cx,
     tx: &mut Tx,
     org: Id,
     name: &str,
     region_id: Option<Id>,
 ) -> Result<ClusterRow> {
+    let app = &cx.app;
     let (id, now) = (app.new_id(), app.now());
     let region_id = match region_id {
         Some(wanted) => region::find(tx, wanted).await?.map(|region| region.id),
@@ -91,7 +92,8 @@ pub(crate) async fn insert(
         updated_at: now,
     };
     cluster::insert(tx, &row).await?;
-    Ok(row)
+    let keys = gantry_translate::cluster(id, &ClusterSettings::default(), &Plugins::new());
+    begin(tx, cx, row, keys).await
 }
 
 /// Takes over the groups of settings that are sent.

@@ -5,7 +5,7 @@ use gantry_model::organization::Organization;
 use gantry_model::{Error, Id, Result};
 use gantry_store::{Tx, organization};
 
-use crate::{App, Cx, cluster};
+use crate::{Cx, cluster};
 
 /// The one plan of a self-hosted installation: no limits (design §4).
 const PLAN_ID: i64 = 1;
@@ -23,12 +23,12 @@ pub async fn create(cx: &Cx, name: &str) -> Result<Organization> {
     if name.trim().is_empty() {
         return Err(Error::invalid_field("name", "must not be blank", "\"Acme\""));
     }
-    let (app, owner, name) = (cx.app.clone(), cx.user_id()?.to_owned(), name.to_owned());
+    let (origin, owner, name) = (cx.clone(), cx.user_id()?.to_owned(), name.to_owned());
     let created = cx
         .app
         .db
         .write(move |tx| {
-            Box::pin(async move { insert(&app, tx, &owner, &name).await.map(|(org, _)| org) })
+            Box::pin(async move { insert(&origin, tx, &owner, &name).await.map(|(org, _)| org) })
         })
         .await?;
     cx.app.renew_server_certificate().await?;
@@ -46,11 +46,12 @@ pub async fn initialize(cx: &Cx, name: &str) -> Result<Organization> {
 
 /// Inserts an organization with its owner and cluster; returns both ids' objects.
 pub(crate) async fn insert(
-    app: &App,
+    cx: &Cx,
     tx: &mut Tx,
     owner: &str,
     name: &str,
 ) -> Result<(Organization, Id)> {
+    let app = &cx.app;
     let (id, now) = (app.new_id(), app.now());
     let plan_id = Id::new(PLAN_ID).ok_or_else(|| Error::internal("a plan without id"))?;
     let created = Organization {
@@ -65,7 +66,7 @@ pub(crate) async fn insert(
     };
     organization::insert(tx, &created, &slug(name, id)).await?;
     organization::add_member(tx, app.new_id(), id, owner, OWNER, now).await?;
-    let cluster = cluster::insert(app, tx, id, DEFAULT_NAME, None).await?;
+    let cluster = cluster::insert(cx, tx, id, DEFAULT_NAME, None).await?;
     Ok((created, cluster.id))
 }
 

@@ -94,16 +94,16 @@ async fn owner(app: &App, email: &str, chosen: Secret) -> Result<UserRow> {
 
 /// The owner with organization and cluster in one transaction; `None` if another server was faster.
 async fn insert(app: &App, owner: UserRow) -> Result<Option<(Id, Id)>> {
-    let shared = app.clone();
+    let cx = Cx::system(app, "firstStart");
     app.db
         .write(move |tx| {
             Box::pin(async move {
                 if user::exists(tx).await? {
                     return Ok(None);
                 }
-                let now = shared.now();
+                let now = cx.app.now();
                 let region = Region {
-                    id: shared.new_id(),
+                    id: cx.app.new_id(),
                     name: "local".into(),
                     provider: "self-hosted".into(),
                     status: 0,
@@ -113,7 +113,7 @@ async fn insert(app: &App, owner: UserRow) -> Result<Option<(Id, Id)>> {
                 gantry_store::region::insert(tx, &region).await?;
                 user::insert(tx, &owner).await?;
                 let (made, cluster) =
-                    organization::insert(&shared, tx, &owner.id, ORGANIZATION).await?;
+                    organization::insert(&cx, tx, &owner.id, ORGANIZATION).await?;
                 Ok(Some((made.id, cluster)))
             })
         })

@@ -1,7 +1,7 @@
 //! The signed-in user, and the recovery of passwords from the command line.
 
 use gantry_model::user::User;
-use gantry_model::{Error, Result, Secret};
+use gantry_model::{Error, ErrorCode, Result, Secret};
 use gantry_store::user::UserRow;
 use gantry_store::{Tx, session, user};
 
@@ -37,7 +37,7 @@ pub async fn me(cx: &Cx) -> Result<User> {
 pub async fn reset_password(app: &App, email: &str, new: Option<Secret>) -> Result<Secret> {
     let email = email.trim().to_lowercase();
     let row = user::find_by_email(&mut app.db.read().await?, &email).await?;
-    let row = row.ok_or_else(|| Error::not_found("user"))?;
+    let row = row.ok_or_else(|| unknown(&email))?;
     let new = new.unwrap_or_else(|| Secret::new(random_text::<15>()));
     let hash = password::hash(new.clone()).await?;
     let now = app.now();
@@ -56,7 +56,11 @@ pub async fn reset_password(app: &App, email: &str, new: Option<Secret>) -> Resu
 pub async fn id_of(app: &App, email: &str) -> Result<String> {
     let email = email.trim().to_lowercase();
     let row = user::find_by_email(&mut app.db.read().await?, &email).await?;
-    Ok(row.ok_or_else(|| Error::not_found("user"))?.id)
+    Ok(row.ok_or_else(|| unknown(&email))?.id)
+}
+
+fn unknown(email: &str) -> Error {
+    Error::new(ErrorCode::NotFound, format!("no user has the e-mail address `{email}`"))
 }
 
 pub(crate) async fn view(tx: &mut Tx, row: UserRow) -> Result<User> {

@@ -15,17 +15,19 @@ use chacha20poly1305::{
     ChaCha20Poly1305, KeyInit,
     aead::{Aead, Payload},
 };
-use imbl::OrdMap;
+use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::status::Status;
+
 /// Everything at one revision. Cloning is cheap.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Saved {
     pub revision: i64,
-    pub values: OrdMap<String, Arc<[u8]>>,
+    pub values: RedBlackTreeMapSync<String, Arc<[u8]>>,
 }
 
 /// Where and under which key the configuration is kept.
@@ -102,7 +104,12 @@ impl Cache {
     }
 
     /// Saves what `states` shows, never more often than [`CALM`], and once more at the end.
-    pub async fn keep(self, mut states: watch::Receiver<Saved>, shutdown: CancellationToken) {
+    pub async fn keep(
+        self,
+        mut states: watch::Receiver<Saved>,
+        status: Arc<Status>,
+        shutdown: CancellationToken,
+    ) {
         let mut going = true;
         while going {
             going = tokio::select! {
@@ -118,8 +125,9 @@ impl Cache {
                 break;
             }
             let (cache, saved) = (self.clone(), states.borrow_and_update().clone());
+            let revision = saved.revision;
             match tokio::task::spawn_blocking(move || cache.save(&saved)).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => status.set_saved(revision),
                 Ok(Err(error)) => tracing::error!(%error, "the configuration could not be saved"),
                 Err(error) => tracing::error!(%error, "saving the configuration broke off"),
             }
@@ -225,7 +233,7 @@ mod tests {
         let shutdown = CancellationToken::new();
         states.send_replace(saved(3));
         shutdown.cancel();
-        cache.clone().keep(seen, shutdown).await;
+        cache.clone().keep(seen, Arc::default(), shutdown).await;
         assert_eq!(cache.load().unwrap().revision, 3);
     }
 }

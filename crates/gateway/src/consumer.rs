@@ -2,7 +2,7 @@
 
 use std::{any::Any, sync::Arc};
 
-use imbl::{HashMap, Vector};
+use rpds::HashTrieMapSync;
 
 use crate::chain::Links;
 
@@ -33,12 +33,15 @@ impl Credential {
     }
 }
 
+/// Credentials of one plugin by what a request presents.
+type Holders = HashTrieMapSync<String, Vec<Arc<Credential>>>;
+
 /// All consumers, found by name or by what a request presents. Cloning is cheap.
 #[derive(Clone, Default)]
 pub struct Consumers {
-    named: HashMap<String, Arc<Consumer>>,
+    named: HashTrieMapSync<String, Arc<Consumer>>,
     /// By plugin, then by key; several only if the configuration repeats a key.
-    presented: HashMap<&'static str, HashMap<String, Vector<Arc<Credential>>>>,
+    presented: HashTrieMapSync<&'static str, Holders>,
 }
 
 impl Consumers {
@@ -56,22 +59,24 @@ impl Consumers {
 
     /// Adds or replaces a consumer.
     pub fn insert(&mut self, consumer: Arc<Consumer>) {
-        self.named.insert(consumer.name.clone(), consumer);
+        self.named.insert_mut(consumer.name.clone(), consumer);
     }
 
     /// Forgets a consumer; its credentials are removed one by one.
     pub fn remove(&mut self, name: &str) {
-        self.named.remove(name);
+        self.named.remove_mut(name);
     }
 
     /// Adds a credential.
     pub fn present(&mut self, plugin: &'static str, key: &str, credential: Arc<Credential>) {
-        self.presented
-            .entry(plugin)
-            .or_default()
-            .entry(key.to_owned())
-            .or_default()
-            .push_back(credential);
+        if !self.presented.contains_key(plugin) {
+            self.presented.insert_mut(plugin, Holders::default());
+        }
+        let Some(keys) = self.presented.get_mut(plugin) else { return };
+        match keys.get_mut(key) {
+            Some(holders) => holders.push(credential),
+            None => keys.insert_mut(key.to_owned(), vec![credential]),
+        }
     }
 
     /// Forgets the credential that this resource gave for a key.
@@ -80,7 +85,7 @@ impl Consumers {
         let Some(holders) = keys.get_mut(key) else { return };
         holders.retain(|credential| &*credential.owner != owner);
         if holders.is_empty() {
-            keys.remove(key);
+            keys.remove_mut(key);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use arc_swap::ArcSwap;
 use gantry_routing::route::RouteMatch;
-use imbl::HashMap;
+use rpds::HashTrieMapSync;
 
 use crate::{
     chain::{Chain, Links},
@@ -30,7 +30,7 @@ pub struct Route {
     /// Set if requests cannot be served because something the route refers to does not exist.
     pub broken: Option<Broken>,
     /// Chains merged with those of consumers, made when first needed.
-    merged: ArcSwap<HashMap<String, Merged>>,
+    merged: ArcSwap<HashTrieMapSync<String, Merged>>,
 }
 
 /// One pattern of a route, as the table of routes holds it.
@@ -169,9 +169,12 @@ impl Route {
             added: Arc::new(Chain::merge([&added])),
         };
         self.merged.rcu(|known| {
-            let mut known =
-                if known.len() < MERGED_MAX { (**known).clone() } else { HashMap::new() };
-            known.insert(consumer.name.clone(), merged.clone());
+            let mut known = if known.size() < MERGED_MAX {
+                (**known).clone()
+            } else {
+                HashTrieMapSync::new_sync()
+            };
+            known.insert_mut(consumer.name.clone(), merged.clone());
             known
         });
         merged

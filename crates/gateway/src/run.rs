@@ -237,7 +237,8 @@ fn control(
             connections.spawn(listen::accept(socket, None, monitor, watched, connections.clone()));
         }
         let (saver, saved) = watch::channel(Saved::default());
-        let saving = tokio::spawn(cache.clone().keep(saved, shutdown.clone()));
+        let saving =
+            tokio::spawn(cache.clone().keep(saved, Arc::clone(&state.status), shutdown.clone()));
         let mut keeper = Keeper {
             configuration: Configuration::new(&options.source.prefix, Arc::clone(&state.shared)),
             state,
@@ -269,7 +270,10 @@ impl Keeper {
         let loaded = tokio::task::spawn_blocking(move || cache.load()).await;
         if let Ok(Some(Saved { revision, values })) = loaded {
             tracing::info!(revision, "starting with the configuration on disk");
-            let entries = values.into_iter().map(|(key, value)| Change { key, value: Some(value) });
+            self.state.status.set_saved(revision);
+            let entries = values
+                .iter()
+                .map(|(key, value)| Change { key: key.clone(), value: Some(Arc::clone(value)) });
             self.configuration.replace(revision, entries.collect());
             self.show(true);
         }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use gantry_routing::{sni::SniTable, table::RouteTable};
-use imbl::HashMap;
 use pingora::utils::tls::CertKey;
+use rpds::HashTrieMapSync;
 
 use crate::{
     chain::{Chain, Links},
@@ -18,12 +18,12 @@ use crate::{
 #[derive(Clone)]
 pub struct Snapshot {
     pub routes: RouteTable<Candidate>,
-    pub upstreams: HashMap<String, Arc<Upstream>>,
+    pub upstreams: HashTrieMapSync<String, Arc<Upstream>>,
     pub consumers: Consumers,
-    pub groups: HashMap<String, Arc<Links>>,
+    pub groups: HashTrieMapSync<String, Arc<Links>>,
     pub certificates: SniTable<Arc<Certificate>>,
     /// What the gateway can present to upstreams, by the id of the ssl resource.
-    pub client_certificates: HashMap<String, Arc<CertKey>>,
+    pub client_certificates: HashTrieMapSync<String, Arc<CertKey>>,
     /// The plugins of all global rules.
     pub global: Arc<Chain>,
 }
@@ -32,11 +32,11 @@ impl Default for Snapshot {
     fn default() -> Self {
         Self {
             routes: RouteTable::new(),
-            upstreams: HashMap::new(),
+            upstreams: HashTrieMapSync::new_sync(),
             consumers: Consumers::default(),
-            groups: HashMap::new(),
+            groups: HashTrieMapSync::new_sync(),
             certificates: SniTable::new(),
-            client_certificates: HashMap::new(),
+            client_certificates: HashTrieMapSync::new_sync(),
             global: Chain::empty(),
         }
     }

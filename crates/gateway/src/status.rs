@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -37,6 +37,8 @@ pub struct Applied {
 pub struct Status {
     applied: watch::Sender<Applied>,
     reachable: AtomicBool,
+    /// The revision that a restart would find on disk.
+    saved: AtomicI64,
     /// Requests since the last heartbeat that arrived.
     requests: AtomicU64,
     since: Mutex<Instant>,
@@ -52,6 +54,7 @@ impl Default for Status {
         Self {
             applied: watch::Sender::new(Applied::default()),
             reachable: AtomicBool::new(false),
+            saved: AtomicI64::new(0),
             requests: AtomicU64::new(0),
             since: Mutex::new(now),
             started: now,
@@ -95,6 +98,11 @@ impl Status {
         self.reachable.load(Ordering::Relaxed)
     }
 
+    /// Says which revision is safe on disk.
+    pub fn set_saved(&self, revision: i64) {
+        self.saved.store(revision, Ordering::Relaxed);
+    }
+
     /// Counts a request.
     pub fn count_request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
@@ -124,6 +132,7 @@ impl Status {
             "digest": digest,
             "configuration_age_seconds": since.elapsed().as_secs(),
             "configuration_from_disk": from_disk,
+            "cached_revision": self.saved.load(Ordering::Relaxed),
             "source_reachable": self.reachable(),
             "problems": problems,
         })

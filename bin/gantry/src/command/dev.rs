@@ -23,7 +23,7 @@ use crate::ready::Ready;
 use crate::{sample_service, telemetry};
 
 /// Runs until a signal.
-pub fn run(options: DevOptions) -> Outcome {
+pub fn run(options: &DevOptions) -> Outcome {
     runtime()?.block_on(async {
         let shutdown = shutdown_on_signal()?;
         progress("sample service", options.listen_sample);
@@ -32,13 +32,13 @@ pub fn run(options: DevOptions) -> Outcome {
         let sample = tokio::spawn(sample_service::serve(listener, shutdown.clone()));
 
         progress("control plane", options.listen_api);
-        let server = Server::start(&server_options(&options), shutdown.clone()).await?;
+        let server = Server::start(&server_options(options), shutdown.clone()).await?;
         let (email, behind) = (&options.owner.admin_email, behind.to_string());
         let first = first_start(&server.app, email, password(&options.owner), &behind).await?;
         let demo = sample::find(&server.app, &behind).await?;
 
         progress("gateway", options.listen_http);
-        let (gateway, bound) = start_gateway(&options, &server, shutdown.clone()).await?;
+        let (gateway, bound) = start_gateway(options, &server, shutdown.clone()).await?;
         say_hello(&server, bound, first.as_ref(), demo.as_ref());
         let line = Ready::default()
             .with("api", format!("http://{}", server.api))

@@ -16,10 +16,10 @@ use crate::options::{OwnerOptions, ServerOptions, StoreOptions};
 use crate::ready::Ready;
 
 /// Runs until a signal.
-pub fn run(options: ServerOptions) -> Outcome {
+pub fn run(options: &ServerOptions) -> Outcome {
     runtime()?.block_on(async {
         let shutdown = shutdown_on_signal()?;
-        let server = Server::start(&options, shutdown).await?;
+        let server = Server::start(options, shutdown).await?;
         if let Some(first) =
             setup::first_owner(&server.app, &options.owner.admin_email, password(&options.owner))
                 .await?

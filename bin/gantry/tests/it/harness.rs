@@ -257,5 +257,5 @@ pub fn run(arguments: &[&str]) -> std::process::Output {
 
 /// The newest file of the gateway's configuration cache.
 pub fn cache_file(gateway: &Path) -> PathBuf {
-    gateway.join("data").join("config.cache")
+    gateway.join("data").join("configuration.sealed")
 }

@@ -54,7 +54,7 @@ async fn others_do_not_exist(database: Database) {
         email: "nobody@example.com".into(),
         session: None,
     };
-    let app = bench.first.sample.application;
+    let app = bench.first.sample.as_ref().unwrap().application;
     let foreign = application::get(&stranger, bench.cluster(), app).await.unwrap_err();
     let unknown = application::get(&bench.cx, other.id, app).await.unwrap_err();
     assert_eq!(foreign.code, ErrorCode::NotFound);

@@ -7,8 +7,8 @@ mod upstream;
 use std::sync::Arc;
 
 use gantry_routing::{resource, route::RouteMatch};
-use imbl::HashMap;
 use serde_json::Value;
+use std::collections::HashMap;
 
 pub use plugins::Identified;
 pub use ssl::{client_certificate, server_certificate};

@@ -13,7 +13,7 @@ use gantry_routing::{
     digest::Digest,
     resource::{self, Resource, SslType},
 };
-use imbl::OrdMap;
+use rpds::RedBlackTreeMapSync;
 use serde_json::Value;
 
 use crate::{
@@ -32,7 +32,7 @@ pub struct Configuration {
     bench: Bench,
     revision: i64,
     digest: Digest,
-    values: OrdMap<String, Arc<[u8]>>,
+    values: RedBlackTreeMapSync<String, Arc<[u8]>>,
     snapshot: Snapshot,
     routes: HashMap<String, RouteItem>,
     services: HashMap<String, Service>,
@@ -59,10 +59,10 @@ impl Configuration {
     pub fn new(prefix: &str, shared: Arc<Shared>) -> Self {
         let directory = format!("{}/", prefix.trim_end_matches('/'));
         Self {
-            bench: Bench { shared, metadata: imbl::HashMap::new(), directory },
+            bench: Bench { shared, metadata: HashMap::new(), directory },
             revision: 0,
             digest: Digest::default(),
-            values: OrdMap::new(),
+            values: RedBlackTreeMapSync::new_sync(),
             snapshot: Snapshot::default(),
             routes: HashMap::new(),
             services: HashMap::new(),
@@ -84,7 +84,7 @@ impl Configuration {
 
     /// The values as they came, by key without prefix. Cheap.
     #[must_use]
-    pub fn values(&self) -> OrdMap<String, Arc<[u8]>> {
+    pub fn values(&self) -> RedBlackTreeMapSync<String, Arc<[u8]>> {
         self.values.clone()
     }
 
@@ -140,11 +140,11 @@ impl Configuration {
         }
         match value {
             None => {
-                self.values.remove(key);
+                self.values.remove_mut(key);
             }
             Some(value) => {
                 self.digest.add(&full, &String::from_utf8_lossy(&value));
-                self.values.insert(key.to_owned(), value);
+                self.values.insert_mut(key.to_owned(), value);
             }
         }
     }
@@ -188,7 +188,7 @@ impl Configuration {
             }
             Resource::Upstream(source) => {
                 let Compiled { value, problems } = compile::upstream(&source)?;
-                self.snapshot.upstreams.insert(id.to_owned(), Arc::new(value));
+                self.snapshot.upstreams.insert_mut(id.to_owned(), Arc::new(value));
                 return Ok(problems);
             }
             Resource::PluginConfig(source) => {
@@ -203,7 +203,7 @@ impl Configuration {
             }
             Resource::ConsumerGroup(source) => {
                 let links = self.bench.links(key, &source.plugins, &mut problems);
-                self.snapshot.groups.insert(id.to_owned(), Arc::new(links));
+                self.snapshot.groups.insert_mut(id.to_owned(), Arc::new(links));
             }
             Resource::Consumer(source) => self.people.put_consumer(source),
             Resource::Credential(source) => self.people.put_credential(source),
@@ -230,14 +230,14 @@ impl Configuration {
                 self.touch_dependents(&key);
             }
             "upstreams" => {
-                self.snapshot.upstreams.remove(id);
+                self.snapshot.upstreams.remove_mut(id);
             }
             "global_rules" => {
                 self.global_rules.remove(id);
                 self.merge_global_rules();
             }
             "consumer_groups" => {
-                self.snapshot.groups.remove(id);
+                self.snapshot.groups.remove_mut(id);
             }
             "consumers" => self.people.remove(id),
             "ssls" | "ssl" => self.remove_ssl(id),
@@ -365,7 +365,7 @@ impl Configuration {
             SslType::Client => {
                 let pair = compile::client_certificate(source)?;
                 self.remove_ssl(id);
-                self.snapshot.client_certificates.insert(id.to_owned(), Arc::new(pair));
+                self.snapshot.client_certificates.insert_mut(id.to_owned(), Arc::new(pair));
             }
             SslType::Server => {
                 let certificate = Arc::new(compile::server_certificate(source)?);
@@ -382,7 +382,7 @@ impl Configuration {
     }
 
     fn remove_ssl(&mut self, id: &str) {
-        self.snapshot.client_certificates.remove(id);
+        self.snapshot.client_certificates.remove_mut(id);
         for name in self.names.remove(id).unwrap_or_default() {
             self.snapshot.certificates.remove(&name, id);
         }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use imbl::HashMap;
+use rpds::HashTrieMapSync;
 
 /// How long an answer is taken as fresh. The system's resolver does not tell the record's own time.
 const FRESH: Duration = Duration::from_secs(10);
@@ -30,7 +30,7 @@ struct Known {
 /// A cache in front of the system's resolver. Clones share it.
 #[derive(Clone, Default)]
 pub struct Resolver {
-    known: Arc<ArcSwap<HashMap<String, Arc<Known>>>>,
+    known: Arc<ArcSwap<HashTrieMapSync<String, Arc<Known>>>>,
 }
 
 impl Resolver {
@@ -78,9 +78,12 @@ impl Resolver {
             turn: AtomicUsize::new(0),
         });
         self.known.rcu(|names| {
-            let mut names =
-                if names.len() < NAMES_MAX { (**names).clone() } else { HashMap::new() };
-            names.insert(name.to_owned(), Arc::clone(&known));
+            let mut names = if names.size() < NAMES_MAX {
+                (**names).clone()
+            } else {
+                HashTrieMapSync::new_sync()
+            };
+            names.insert_mut(name.to_owned(), Arc::clone(&known));
             names
         });
         known
