@@ -6,7 +6,12 @@ use crate::shell::{self, Outcome, has};
 type Need = (&'static str, &'static str);
 
 const BUILD: &[Need] = &[("cc", "gcc"), ("git", "git")];
-const TEST: &[Need] = &[("etcd", "etcd-server"), ("etcdctl", "etcd-client"), ("curl", "curl")];
+const TEST: &[Need] = &[
+    ("etcd", "etcd-server"),
+    ("etcdctl", "etcd-client"),
+    ("curl", "curl"),
+    ("python3", "python3"),
+];
 const BENCH: &[Need] = &[("etcd", "etcd-server"), ("nginx", "nginx-light")];
 
 /// Makes sure that `make <word>` finds what it needs.

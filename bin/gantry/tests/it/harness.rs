@@ -192,6 +192,17 @@ impl Gateway {
         format!("http://{}{path}", self.address("http"))
     }
 
+    /// Host and port of the TLS listener.
+    pub fn https(&self) -> String {
+        self.address("https")
+    }
+
+    /// What Prometheus would scrape.
+    pub async fn metrics(&self) -> String {
+        let url = format!("http://{}/apisix/prometheus/metrics", self.address("status"));
+        client().get(url).send().await.expect("metrics").text().await.expect("text")
+    }
+
     pub async fn get(&self, path: &str) -> reqwest::Response {
         client().get(self.http(path)).send().await.expect("an answer of the gateway")
     }

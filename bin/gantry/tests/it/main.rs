@@ -6,5 +6,7 @@ mod admin;
 mod dev;
 mod faults;
 mod harness;
+mod plugins;
 mod real_etcd;
+mod tls;
 mod walking;
