@@ -35,13 +35,14 @@ pub type Links = BTreeMap<&'static str, Arc<Link>>;
 /// Plugins in the order they run.
 pub struct Chain {
     links: Box<[Arc<Link>]>,
+    reads_bodies: bool,
 }
 
 impl Chain {
     /// A chain that does nothing.
     #[must_use]
     pub fn empty() -> Arc<Self> {
-        Arc::new(Self { links: Box::default() })
+        Arc::new(Self { links: Box::default(), reads_bodies: false })
     }
 
     /// Merges places, the later ones winning by name, and orders what is left.
@@ -53,7 +54,8 @@ impl Chain {
         }
         let mut links: Box<[_]> = merged.into_values().filter(|link| link.enabled).collect();
         links.sort_by_key(|link| std::cmp::Reverse(link.priority));
-        Self { links }
+        let reads_bodies = links.iter().any(|link| link.plugin.reads_bodies());
+        Self { links, reads_bodies }
     }
 
     /// Runs the rewrite phase; Some if a plugin ended the request.
@@ -84,10 +86,16 @@ impl Chain {
         }
     }
 
-    /// Lets every plugin see and change a piece of the response body.
+    /// Whether any plugin looks at response bodies.
+    #[must_use]
+    pub fn reads_bodies(&self) -> bool {
+        self.reads_bodies
+    }
+
+    /// Lets every plugin that asks for it see and change a piece of the response body.
     pub fn response_body(&self, exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool) {
         for link in &self.links {
-            if link.ran(exchange) {
+            if link.plugin.reads_bodies() && link.ran(exchange) {
                 link.plugin.response_body(exchange, body, end);
             }
         }

@@ -57,6 +57,14 @@ impl Consumers {
         self.presented.get(plugin)?.get(key)?.last().cloned()
     }
 
+    /// The resources that give this key to this plugin; more than one is a mistake.
+    #[must_use]
+    pub fn owners(&self, plugin: &str, key: &str) -> Vec<Arc<str>> {
+        let holders = self.presented.get(plugin).and_then(|keys| keys.get(key));
+        let owners = holders.into_iter().flatten().map(|holder| Arc::clone(&holder.owner));
+        owners.collect()
+    }
+
     /// Adds or replaces a consumer.
     pub fn insert(&mut self, consumer: Arc<Consumer>) {
         self.named.insert_mut(consumer.name.clone(), consumer);

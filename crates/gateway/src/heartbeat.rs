@@ -49,7 +49,11 @@ impl Heartbeat {
         loop {
             // Whatever is applied while this report is under way makes one more, not many.
             applied.mark_unchanged();
-            match self.beat().await {
+            let beat = tokio::select! {
+                beat = self.beat() => beat,
+                () = shutdown.cancelled() => return,
+            };
+            match beat {
                 Ok(said) => interval = said.unwrap_or(interval),
                 Err(error) => tracing::warn!(%error, "a heartbeat did not arrive"),
             }

@@ -12,6 +12,7 @@ pub mod consumer;
 pub mod exchange;
 mod heartbeat;
 mod listen;
+mod machine;
 mod monitor;
 mod options;
 pub mod plugin;

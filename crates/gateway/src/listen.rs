@@ -9,24 +9,30 @@ use pingora::{
 };
 use tokio_util::task::TaskTracker;
 
-use crate::tls::Doorkeeper;
+use crate::{status::Gauge, tls::Doorkeeper};
 
 /// A client that does not finish its handshake in this time is let go.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Pause after a failed accept, which mostly means that file descriptors ran out.
 const BREATH: Duration = Duration::from_millis(50);
 
-/// Accepts connections until `shutdown` turns true. Each is a task of `connections`.
-pub async fn accept<A>(
-    listener: TcpListener,
-    door: Option<Arc<Doorkeeper>>,
-    app: Arc<A>,
-    mut shutdown: ShutdownWatch,
-    connections: TaskTracker,
-) -> io::Result<()>
+/// One listening socket and what its connections are for.
+pub struct Port<A> {
+    pub listener: TcpListener,
+    /// None: no TLS.
+    pub door: Option<Arc<Doorkeeper>>,
+    pub app: Arc<A>,
+    /// Where connections become tasks.
+    pub connections: TaskTracker,
+    pub gauge: Arc<Gauge>,
+}
+
+/// Accepts connections until `shutdown` turns true.
+pub async fn accept<A>(port: Port<A>, mut shutdown: ShutdownWatch) -> io::Result<()>
 where
     A: ServerApp + Send + Sync + 'static,
 {
+    let Port { listener, door, app, connections, gauge } = port;
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     loop {
@@ -43,21 +49,38 @@ where
             }
         };
         let (door, app, shutdown) = (door.clone(), Arc::clone(&app), shutdown.clone());
+        let open = gauge.open();
         connections.spawn(async move {
+            let _open = open;
             let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
             let mut stream = L4Stream::from(socket);
             stream.set_socket_digest(digest);
             let _ = stream.set_nodelay();
             let stream: Stream = match door {
                 None => Box::new(stream),
-                Some(door) => match tokio::time::timeout(HANDSHAKE, door.open(stream)).await {
-                    Ok(Ok(stream)) => Box::new(stream),
-                    Ok(Err(reason)) => return tracing::debug!(%reason, "a TLS handshake failed"),
-                    Err(_) => return tracing::debug!("a TLS handshake took too long"),
+                Some(door) => match shake_hands(&door, stream, shutdown.clone()).await {
+                    Ok(stream) => stream,
+                    Err(reason) => return tracing::debug!(%reason, "a TLS handshake failed"),
                 },
             };
             serve(stream, app, shutdown).await;
         });
+    }
+}
+
+/// Opens TLS, unless that takes too long or the gateway is asked to stop.
+async fn shake_hands(
+    door: &Doorkeeper,
+    stream: L4Stream,
+    mut shutdown: ShutdownWatch,
+) -> Result<Stream, String> {
+    tokio::select! {
+        opened = tokio::time::timeout(HANDSHAKE, door.open(stream)) => match opened {
+            Ok(Ok(stream)) => Ok(Box::new(stream)),
+            Ok(Err(reason)) => Err(reason.to_string()),
+            Err(_) => Err("it took too long".to_owned()),
+        },
+        _ = shutdown.wait_for(|ending| *ending) => Err("the gateway is stopping".to_owned()),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Reading parts of a request the way nginx does.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::borrow::Cow;
 
-use http::header;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{HeaderMap, HeaderName, header};
 use pingora::http::RequestHeader;
 
 /// The Host header, or what HTTP/2 says instead; empty if there is neither.
@@ -33,13 +34,51 @@ pub fn target(request: &RequestHeader) -> &str {
     request.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str)
 }
 
-/// The first query argument of this name, as it came. Names in any case, like nginx's `$arg_…`.
+/// All values of a header as variables see them: asked for with underscores in place of dashes, in
+/// any case, several values joined. None if there is none, or one that is not text.
 #[must_use]
-pub fn argument<'a>(request: &'a RequestHeader, name: &str) -> Option<&'a str> {
-    let pairs = request.uri.query()?.split('&');
-    pairs
-        .filter_map(|pair| pair.split_once('='))
-        .find_map(|(found, value)| found.eq_ignore_ascii_case(name).then_some(value))
+pub fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<Cow<'a, str>> {
+    let mut buffer = [0; SHORT];
+    let dashed = with_dashes(name, &mut buffer);
+    let literal = (dashed != name).then(|| headers.get_all(name));
+    let mut values = headers.get_all(&*dashed).iter().chain(literal.into_iter().flatten());
+    let first = values.next()?.to_str().ok()?;
+    let Some(second) = values.next() else { return Some(Cow::Borrowed(first)) };
+    let separator = if name.eq_ignore_ascii_case("cookie") { "; " } else { ", " };
+    let mut joined = first.to_owned();
+    for value in [second].into_iter().chain(values) {
+        joined.push_str(separator);
+        joined.push_str(value.to_str().ok()?);
+    }
+    Some(Cow::Owned(joined))
+}
+
+/// Header names up to this length are looked up without an allocation.
+const SHORT: usize = 64;
+
+fn with_dashes<'a>(name: &'a str, buffer: &'a mut [u8; SHORT]) -> Cow<'a, str> {
+    if !name.contains('_') {
+        return Cow::Borrowed(name);
+    }
+    let Some(short) = buffer.get_mut(..name.len()) else {
+        return Cow::Owned(name.replace('_', "-"));
+    };
+    for (to, from) in short.iter_mut().zip(name.bytes()) {
+        *to = if from == b'_' { b'-' } else { from };
+    }
+    std::str::from_utf8(short).map_or_else(|_| Cow::Borrowed(name), Cow::Borrowed)
+}
+
+/// The user name of Basic credentials.
+#[must_use]
+pub fn user(request: &RequestHeader) -> Option<String> {
+    let credentials = request.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, encoded) = credentials.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    decoded.split_once(':').map(|(user, _)| user.to_owned())
 }
 
 /// The value of a cookie.
@@ -55,16 +94,18 @@ pub fn cookie<'a>(request: &'a RequestHeader, name: &str) -> Option<&'a str> {
 
 /// X-Forwarded-For with this address at its end.
 #[must_use]
-pub fn forwarded_for(request: &RequestHeader, client: IpAddr) -> String {
-    let client = client.to_canonical();
-    let mut chain = String::new();
-    for value in request.headers.get_all("x-forwarded-for") {
-        chain.push_str(&value.to_str().map_or(Cow::Borrowed(""), Cow::Borrowed));
+pub fn forwarded_for(request: &RequestHeader, client: &str) -> String {
+    let mut chain = String::with_capacity(client.len());
+    for value in request.headers.get_all(X_FORWARDED_FOR) {
+        chain.push_str(value.to_str().unwrap_or(""));
         chain.push_str(", ");
     }
-    chain.push_str(&client.to_string());
+    chain.push_str(client);
     chain
 }
+
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 #[cfg(test)]
 mod tests {
@@ -92,11 +133,8 @@ mod tests {
     }
 
     #[test]
-    fn arguments_and_cookies_are_found_by_name() {
-        let request = request("/a?b=1&Cc=2&b=3&d", &[("Cookie", "x=1; y=2"), ("Cookie", "z=3")]);
-        assert_eq!(argument(&request, "b"), Some("1"));
-        assert_eq!(argument(&request, "cc"), Some("2"));
-        assert_eq!(argument(&request, "d"), None);
+    fn cookies_are_found_by_name() {
+        let request = request("/a", &[("Cookie", "x=1; y=2"), ("Cookie", "z=3")]);
         assert_eq!(cookie(&request, "y"), Some("2"));
         assert_eq!(cookie(&request, "z"), Some("3"));
         assert_eq!(cookie(&request, "a"), None);
@@ -105,6 +143,38 @@ mod tests {
     #[test]
     fn the_clients_address_ends_the_chain() {
         let request = request("/", &[("X-Forwarded-For", "1.1.1.1")]);
-        assert_eq!(forwarded_for(&request, [10, 0, 0, 1].into()), "1.1.1.1, 10.0.0.1");
+        assert_eq!(forwarded_for(&request, "10.0.0.1"), "1.1.1.1, 10.0.0.1");
+    }
+
+    #[test]
+    fn headers_are_asked_for_with_underscores_and_joined() {
+        let long = "x-".to_owned() + &"long-".repeat(20) + "name";
+        let mut request = request("/", &[("X-A", "1"), ("x_a", "2"), ("X-A", "3"), ("Te", "x")]);
+        request.append_header(long.clone(), "4").unwrap();
+        for (name, expected) in [
+            ("x_a", Some("1, 3, 2")),
+            ("X_A", Some("1, 3, 2")),
+            ("te", Some("x")),
+            (&*long.replace('-', "_"), Some("4")),
+            ("y", None),
+            ("", None),
+            ("é_", None),
+        ] {
+            assert_eq!(header(&request.headers, name).as_deref(), expected, "{name}");
+        }
+        assert!(matches!(header(&request.headers, "te"), Some(Cow::Borrowed("x"))));
+    }
+
+    #[test]
+    fn the_user_is_that_of_basic_credentials() {
+        for (credentials, expected) in [
+            ("Basic amFjazpzZWNyZXQ6", Some("jack")),
+            ("basic amFjazpzZWNyZXQ6", Some("jack")),
+            ("Bearer amFjazpzZWNyZXQ6", None),
+            ("Basic ?", None),
+        ] {
+            let request = request("/", &[("Authorization", credentials)]);
+            assert_eq!(user(&request).as_deref(), expected, "{credentials}");
+        }
     }
 }

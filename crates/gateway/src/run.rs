@@ -27,7 +27,8 @@ use crate::{
     cache::{Cache, Saved},
     configuration::Configuration,
     heartbeat::Heartbeat,
-    listen,
+    listen::{self, Port},
+    machine,
     monitor::Monitor,
     options::{Bound, Options},
     proxy::Proxy,
@@ -66,10 +67,13 @@ pub fn run(mut options: Options, shutdown: CancellationToken) -> Result<(), Erro
     // An error means that the process has chosen its provider already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let sockets = Sockets::bind(&options)?;
+    let bound = sockets.bound()?;
+    let state = Arc::new(State::new(bound.https.map(|address| address.port())));
+    // What the disk has is in force before the first connection is accepted.
+    let disk = Disk::load(&options, &state)?;
     if let Some(on_bound) = options.on_bound.take() {
-        on_bound(sockets.bound()?);
+        on_bound(bound);
     }
-    let state = Arc::new(State::default());
     let threads = options.threads.or_else(|| thread::available_parallelism().ok().map(usize::from));
     let door = Arc::new(Doorkeeper {
         state: Arc::clone(&state),
@@ -89,7 +93,7 @@ pub fn run(mut options: Options, shutdown: CancellationToken) -> Result<(), Erro
     }
     let keeper = thread::Builder::new().name("gateway-control".to_owned()).spawn({
         let shutdown = shutdown.clone();
-        move || control(options, sockets, state, &shutdown)
+        move || control(options, sockets, state, disk, &shutdown)
     })?;
     let mut outcome = keeper.join().map_err(|_| Error::Thread).flatten();
     // If control fails, the workers must not go on without it.
@@ -154,17 +158,19 @@ impl Worker {
     async fn serve(self, connections: TaskTracker) -> Result<(), Error> {
         let conf =
             Arc::new(ServerConf { threads: 1, max_retries: TRIES_MAX, ..ServerConf::default() });
+        let gauge = Arc::clone(&self.state.status.connections);
         let app = Arc::new(http_proxy(&conf, Proxy { state: self.state }));
         let (ending, watched) = shutdown_watch(self.shutdown);
         let doors = [(self.http, None), (self.https, Some(self.door))];
         let accepting = doors.into_iter().filter_map(|(socket, door)| {
-            Some(listen::accept(
-                socket?,
+            let port = Port {
+                listener: socket?,
                 door,
-                Arc::clone(&app),
-                watched.clone(),
-                connections.clone(),
-            ))
+                app: Arc::clone(&app),
+                connections: connections.clone(),
+                gauge: Arc::clone(&gauge),
+            };
+            Some(listen::accept(port, watched.clone()))
         });
         let outcome = futures::future::try_join_all(accepting).await;
         ending.abort();
@@ -204,25 +210,18 @@ fn control(
     options: Options,
     sockets: Sockets,
     state: Arc<State>,
+    disk: Disk,
     shutdown: &CancellationToken,
 ) -> Result<(), Error> {
     let bound = sockets.bound()?;
-    let data_error = |error| Error::Data { path: options.data_dir.display().to_string(), error };
-    std::fs::create_dir_all(&options.data_dir).map_err(data_error)?;
-    let private_key = options.source.tls.identity.as_ref().map(|(_, key)| key.as_str());
-    let cache =
-        Cache::open(&options.data_dir, private_key, &options.source.prefix).map_err(data_error)?;
-    let instance_id = match &options.instance_id {
-        Some(id) => id.clone(),
-        None => instance_id(&options.data_dir).map_err(data_error)?,
-    };
+    let Disk { cache, configuration, instance_id } = disk;
     let heartbeat = options.heartbeat.clone().map(|endpoint| {
         Ok::<_, Error>(Heartbeat {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             client: client(&options.source.tls)?,
             instance_id,
             run_id: random_id(),
-            hostname: hostname(),
+            hostname: machine::hostname().to_owned(),
             listeners: [bound.http, bound.https].into_iter().flatten().collect(),
             status: Arc::clone(&state.status),
         })
@@ -232,19 +231,20 @@ fn control(
     let connections = TaskTracker::new();
     let outcome = runtime.block_on(async {
         if let Some(socket) = sockets.status {
-            let monitor = Arc::new(Monitor { state: Arc::clone(&state) });
+            let port = Port {
+                listener: socket,
+                door: None,
+                app: Arc::new(Monitor { state: Arc::clone(&state) }),
+                // Answers are ready at once, so whatever is open at the end is idle: no wait.
+                connections: TaskTracker::new(),
+                gauge: Arc::default(),
+            };
             let (_, watched) = shutdown_watch(shutdown.clone());
-            connections.spawn(listen::accept(socket, None, monitor, watched, connections.clone()));
+            connections.spawn(listen::accept(port, watched));
         }
         let (saver, saved) = watch::channel(Saved::default());
-        let saving =
-            tokio::spawn(cache.clone().keep(saved, Arc::clone(&state.status), shutdown.clone()));
-        let mut keeper = Keeper {
-            configuration: Configuration::new(&options.source.prefix, Arc::clone(&state.shared)),
-            state,
-            saver,
-        };
-        keeper.load(cache).await;
+        let saving = tokio::spawn(cache.keep(saved, Arc::clone(&state.status), shutdown.clone()));
+        let mut keeper = Keeper { configuration, state, saver };
         if let Some(heartbeat) = heartbeat {
             connections.spawn(heartbeat.run(shutdown.clone()));
         }
@@ -265,20 +265,6 @@ struct Keeper {
 }
 
 impl Keeper {
-    /// Puts in force what the disk has, until the source says otherwise.
-    async fn load(&mut self, cache: Cache) {
-        let loaded = tokio::task::spawn_blocking(move || cache.load()).await;
-        if let Ok(Some(Saved { revision, values })) = loaded {
-            tracing::info!(revision, "starting with the configuration on disk");
-            self.state.status.set_saved(revision);
-            let entries = values
-                .iter()
-                .map(|(key, value)| Change { key: key.clone(), value: Some(Arc::clone(value)) });
-            self.configuration.replace(revision, entries.collect());
-            self.show(true);
-        }
-    }
-
     /// Until the source ends.
     async fn apply(&mut self, mut updates: mpsc::Receiver<Update>) {
         while let Some(update) = updates.recv().await {
@@ -294,7 +280,7 @@ impl Keeper {
                     continue;
                 }
             }
-            self.show(false);
+            show(&self.state, &self.configuration, false);
             let saved = Saved {
                 revision: self.configuration.applied(false).revision,
                 values: self.configuration.values(),
@@ -302,10 +288,45 @@ impl Keeper {
             self.saver.send_replace(saved);
         }
     }
+}
 
-    fn show(&self, from_disk: bool) {
-        self.state.publish(self.configuration.snapshot());
-        self.state.status.apply(self.configuration.applied(from_disk));
+/// Puts the configuration in force and says so.
+fn show(state: &State, configuration: &Configuration, from_disk: bool) {
+    state.publish(configuration.snapshot());
+    state.status.apply(configuration.applied(from_disk));
+}
+
+/// What survives a restart.
+struct Disk {
+    cache: Cache,
+    configuration: Configuration,
+    instance_id: String,
+}
+
+impl Disk {
+    /// Opens the data directory and puts in force what it has, until the source says otherwise.
+    fn load(options: &Options, state: &State) -> Result<Self, Error> {
+        let failed = |error| Error::Data { path: options.data_dir.display().to_string(), error };
+        std::fs::create_dir_all(&options.data_dir).map_err(failed)?;
+        let private_key = options.source.tls.identity.as_ref().map(|(_, key)| key.as_str());
+        let prefix = &options.source.prefix;
+        let cache = Cache::open(&options.data_dir, private_key, prefix).map_err(failed)?;
+        let instance_id = match &options.instance_id {
+            Some(id) => id.clone(),
+            None => instance_id(&options.data_dir).map_err(failed)?,
+        };
+        let mut configuration = Configuration::new(prefix, Arc::clone(&state.shared));
+        if let Some(Saved { revision, values }) = cache.load() {
+            tracing::info!(revision, "starting with the configuration on disk");
+            let entry = |(key, value): (&String, &Arc<[u8]>)| Change {
+                key: key.clone(),
+                value: Some(Arc::clone(value)),
+            };
+            configuration.replace(revision, values.iter().map(entry).collect());
+            state.status.set_saved(revision);
+            show(state, &configuration, true);
+        }
+        Ok(Self { cache, configuration, instance_id })
     }
 }
 
@@ -332,11 +353,6 @@ fn random_id() -> String {
     [hex.get(..8), hex.get(8..12), hex.get(12..16), hex.get(16..20), hex.get(20..)]
         .map(Option::unwrap_or_default)
         .join("-")
-}
-
-fn hostname() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
-    name.map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
 }
 
 /// The HTTP client for heartbeats, with the same trust and certificate as the source.

@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub client_certificates: HashTrieMapSync<String, Arc<CertKey>>,
     /// The plugins of all global rules.
     pub global: Arc<Chain>,
+    /// False until a first configuration is in force: "not found" would be a guess.
+    pub loaded: bool,
 }
 
 impl Default for Snapshot {
@@ -38,6 +40,7 @@ impl Default for Snapshot {
             certificates: SniTable::new(),
             client_certificates: HashTrieMapSync::new_sync(),
             global: Chain::empty(),
+            loaded: false,
         }
     }
 }

@@ -16,6 +16,12 @@ pub struct State {
 }
 
 impl State {
+    /// A gateway that has no configuration yet. `https_port` is where redirects lead to.
+    #[must_use]
+    pub fn new(https_port: Option<u16>) -> Self {
+        Self { shared: Arc::new(Shared { https_port, ..Shared::default() }), ..Self::default() }
+    }
+
     /// The snapshot in force; whoever holds it sees no change.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
@@ -30,6 +36,8 @@ impl State {
     /// The counters in Prometheus' text form.
     #[must_use]
     pub fn metrics(&self) -> String {
-        self.shared.metrics.render()
+        let mut text = self.shared.metrics.render();
+        self.status.render(&mut text);
+        text
     }
 }

@@ -1,8 +1,9 @@
 //! What a gateway says about itself: its state for heartbeats and on the status listener.
 
 use std::{
+    fmt::Write,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Instant,
@@ -11,6 +12,8 @@ use std::{
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
+
+use crate::{machine, plugin::metrics};
 
 /// A resource that is not in force as written, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,10 +42,60 @@ pub struct Status {
     reachable: AtomicBool,
     /// The revision that a restart would find on disk.
     saved: AtomicI64,
-    /// Requests since the last heartbeat that arrived.
+    /// Requests since the start, and how many of them heartbeats have reported.
     requests: AtomicU64,
+    reported: AtomicU64,
+    /// Of the listeners that take traffic.
+    pub connections: Arc<Gauge>,
     since: Mutex<Instant>,
     started: Instant,
+}
+
+/// Counts connections.
+#[derive(Default)]
+pub struct Gauge {
+    accepted: AtomicU64,
+    closed: AtomicU64,
+}
+
+/// An open connection; counted as closed when dropped.
+pub struct Open(Arc<Gauge>);
+
+impl Gauge {
+    /// Counts a connection as open until the answer is dropped.
+    #[must_use]
+    pub fn open(self: &Arc<Self>) -> Open {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        Open(Arc::clone(self))
+    }
+
+    /// How many connections there have been, and how many there are.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        let closed = self.closed.load(Ordering::Relaxed);
+        let accepted = self.accepted.load(Ordering::Relaxed);
+        (accepted, accepted.saturating_sub(closed))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.closed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn gauge(out: &mut String, name: &str, help: &str) {
+    metrics::family(out, name, "gauge", help);
+}
+
+fn line(out: &mut String, name: &str, labels: &[(&str, &str)], value: u64) {
+    let mut text = String::new();
+    for (name, value) in labels {
+        metrics::label(&mut text, name, value);
+    }
+    let braces = if text.is_empty() { ("", "") } else { ("{", "}") };
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "apisix_{name}{}{text}{} {value}", braces.0, braces.1);
 }
 
 /// What clients and control planes read as the version of this software.
@@ -56,6 +109,8 @@ impl Default for Status {
             reachable: AtomicBool::new(false),
             saved: AtomicI64::new(0),
             requests: AtomicU64::new(0),
+            reported: AtomicU64::new(0),
+            connections: Arc::default(),
             since: Mutex::new(now),
             started: now,
         }
@@ -111,12 +166,33 @@ impl Status {
     /// Requests counted and not reported yet.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
+        let reported = self.reported.load(Ordering::Relaxed);
+        self.requests.load(Ordering::Relaxed).saturating_sub(reported)
     }
 
     /// These requests were reported.
     pub fn reported(&self, requests: u64) {
-        self.requests.fetch_sub(requests, Ordering::Relaxed);
+        self.reported.fetch_add(requests, Ordering::Relaxed);
+    }
+
+    /// Appends the state in Prometheus' text form, under the names APISIX uses.
+    pub fn render(&self, out: &mut String) {
+        let (accepted, active) = self.connections.counts();
+        let requests = self.requests.load(Ordering::Relaxed);
+        let revision = u64::try_from(self.applied.borrow().revision).unwrap_or(0);
+        let node = [("hostname", machine::hostname()), ("version", VERSION)];
+        let key = [("key", "max_modify_index")];
+        gauge(out, "etcd_reachable", "Whether the configuration source answers");
+        line(out, "etcd_reachable", &[], self.reachable().into());
+        gauge(out, "etcd_modify_indexes", "Revision of the configuration in force");
+        line(out, "etcd_modify_indexes", &key, revision);
+        gauge(out, "http_requests_total", "Requests since the start");
+        line(out, "http_requests_total", &[], requests);
+        gauge(out, "nginx_http_current_connections", "Connections of clients");
+        line(out, "nginx_http_current_connections", &[("state", "accepted")], accepted);
+        line(out, "nginx_http_current_connections", &[("state", "active")], active);
+        gauge(out, "node_info", "This gateway");
+        line(out, "node_info", &node, 1);
     }
 
     /// The state for people and scripts.

@@ -1,105 +1,218 @@
-//! Texts with variables in them: `$name`, `${name}` and `${name ?? fallback}`.
+//! Texts with variables in them: `$name`, `${name}`, `${name ?? fallback}`. Parsed when the
+//! configuration arrives, rendered per request. `\$` is left alone, as APISIX does.
+
+use std::borrow::Cow;
 
 use gantry_routing::vars::Vars;
 
-/// Fills the variables in; those that are absent leave nothing.
-#[must_use]
-pub fn resolve(template: &str, vars: &dyn Vars) -> String {
-    fill(template, vars).0
+/// A text whose variables are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    parts: Vec<Part>,
 }
 
-/// Like [`resolve`], but None unless at least one variable had a value.
-#[must_use]
-pub fn resolve_some(template: &str, vars: &dyn Vars) -> Option<String> {
-    let (text, found) = fill(template, vars);
-    (found > 0).then_some(text)
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Variable { name: String, fallback: Option<String> },
 }
 
-fn fill(template: &str, vars: &dyn Vars) -> (String, usize) {
-    let mut output = String::with_capacity(template.len());
-    let mut found = 0;
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once('$') {
-        output.push_str(before);
-        let Some(Reference { name, fallback, length }) =
-            reference(after).filter(|_| !before.ends_with('\\'))
-        else {
-            output.push('$');
-            rest = after;
-            continue;
-        };
-        let value = vars.var(name);
-        let text = value.as_ref().and_then(|value| value.text());
-        found += usize::from(text.is_some() || fallback.is_some());
-        output.push_str(text.as_deref().or(fallback).unwrap_or(""));
-        rest = after.get(length..).unwrap_or("");
+/// Which characters may belong to a name that stands without braces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// Word characters and dots: `$uri.bak` asks for a variable called `uri.bak`.
+    Dotted,
+    /// Word characters only, as in the redirect plugin.
+    Plain,
+    /// As `Dotted`, but a name of digits is a capture and ends with its last digit.
+    Captures,
+}
+
+/// What a template consists of once its variables have values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// Written in the configuration, fallbacks too.
+    Literal(&'a str),
+    /// Taken from the request.
+    Value(&'a str),
+}
+
+impl Template {
+    /// Parses a text. Never fails: what is no variable is text.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self::with_names(text, Names::Dotted)
     }
-    output.push_str(rest);
-    (output, found)
-}
 
-struct Reference<'a> {
-    name: &'a str,
-    fallback: Option<&'a str>,
-    /// Bytes behind the dollar sign.
-    length: usize,
-}
-
-fn reference(text: &str) -> Option<Reference<'_>> {
-    if let Some(braced) = text.strip_prefix('{') {
-        let (inside, _) = braced.split_once('}')?;
-        let (name, fallback) = match inside.split_once("??") {
-            Some((name, fallback)) => (name.trim(), Some(fallback.trim())),
-            None => (inside.trim(), None),
-        };
-        return is_name(name).then_some(Reference { name, fallback, length: inside.len() + 2 });
+    /// Parses a text with other rules for bare names.
+    #[must_use]
+    pub fn with_names(text: &str, names: Names) -> Self {
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find('$') {
+            let (before, tail) = rest.split_at(at);
+            literal.push_str(before);
+            match variable(tail, names).filter(|_| !literal.ends_with('\\')) {
+                Some((part, length)) => {
+                    if !literal.is_empty() {
+                        parts.push(Part::Text(std::mem::take(&mut literal)));
+                    }
+                    parts.push(part);
+                    rest = tail.get(length..).unwrap_or("");
+                }
+                None => {
+                    literal.push('$');
+                    rest = tail.get(1..).unwrap_or("");
+                }
+            }
+        }
+        literal.push_str(rest);
+        if !literal.is_empty() {
+            parts.push(Part::Text(literal));
+        }
+        Self { parts }
     }
-    let length = text.find(|letter: char| !is_letter(letter)).unwrap_or(text.len());
-    let name = text.get(..length)?;
-    is_name(name).then_some(Reference { name, fallback: None, length })
+
+    /// The whole text, if it has no variables.
+    #[must_use]
+    pub fn fixed(&self) -> Option<&str> {
+        match self.parts.as_slice() {
+            [] => Some(""),
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The text for this request. Allocates only if there are variables.
+    pub fn render(&self, vars: &dyn Vars) -> Cow<'_, str> {
+        if let Some(text) = self.fixed() {
+            return Cow::Borrowed(text);
+        }
+        let mut out = String::with_capacity(64);
+        self.append(vars, &mut out);
+        Cow::Owned(out)
+    }
+
+    /// Appends the text for this request and says how many variables had a value or a fallback.
+    pub fn append(&self, vars: &dyn Vars, out: &mut String) -> usize {
+        self.each(vars, |piece| match piece {
+            Piece::Literal(text) | Piece::Value(text) => out.push_str(text),
+        })
+    }
+
+    /// Hands out the pieces in order; a variable without value and fallback is left out.
+    /// Answers how many variables were resolved.
+    pub fn each(&self, vars: &dyn Vars, mut sink: impl FnMut(Piece<'_>)) -> usize {
+        let mut resolved = 0;
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => sink(Piece::Literal(text)),
+                Part::Variable { name, fallback } => match (vars.var(name), fallback) {
+                    (Some(value), _) => {
+                        resolved += 1;
+                        sink(Piece::Value(&value.text().unwrap_or_default()));
+                    }
+                    (None, Some(text)) => {
+                        resolved += 1;
+                        sink(Piece::Literal(text));
+                    }
+                    (None, None) => {}
+                },
+            }
+        }
+        resolved
+    }
 }
 
-fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(is_letter)
+/// The variable at the start of `text`, which begins with `$`, and how many bytes it takes.
+fn variable(text: &str, names: Names) -> Option<(Part, usize)> {
+    let rest = text.get(1..)?;
+    if let Some(inner) = rest.strip_prefix('{') {
+        let end = inner.find('}')?;
+        let content = inner.get(..end)?;
+        let (name, fallback) = match content.split_once("??") {
+            Some((name, fallback)) => (name.trim(), Some(fallback.trim().to_owned())),
+            None => (content.trim(), None),
+        };
+        let dotted = !name.is_empty() && name.chars().all(|c| is_word(c) || c == '.');
+        let part = Part::Variable { name: name.to_owned(), fallback };
+        return dotted.then_some((part, end + 3));
+    }
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let length = match names {
+        Names::Captures if digits > 0 => digits,
+        Names::Plain => rest.find(|c| !is_word(c)).unwrap_or(rest.len()),
+        _ => rest.find(|c| !is_word(c) && c != '.').unwrap_or(rest.len()),
+    };
+    let name = rest.get(..length).filter(|name| !name.is_empty())?;
+    Some((Part::Variable { name: name.to_owned(), fallback: None }, length + 1))
 }
 
-fn is_letter(letter: char) -> bool {
-    letter.is_ascii_alphanumeric() || letter == '_' || letter == '.'
+fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use gantry_routing::vars::Var;
 
-    struct Two;
+    use super::*;
 
-    impl Vars for Two {
+    struct Fixed;
+
+    impl Vars for Fixed {
         fn var(&self, name: &str) -> Option<Var<'_>> {
             match name {
-                "a" => Some(Var::from("1")),
-                "b.c" => Some(Var::Number(2.0)),
+                "host" => Some(Var::Text("example.com".into())),
+                "uri.bak" => Some(Var::Text("dotted".into())),
+                "uri" => Some(Var::Text("/a".into())),
+                "port" => Some(Var::Number(80.0)),
+                "arg_flag" => Some(Var::Flag(true)),
+                "empty" => Some(Var::Text("".into())),
+                "1" => Some(Var::Text("one".into())),
                 _ => None,
             }
         }
     }
 
-    #[test]
-    fn variables_are_filled_in() {
-        for (template, expected) in [
-            ("x$a-${a}y", "x1-1y"),
-            ("$b.c/${ b.c }", "2/2"),
-            ("${none ?? other}$none", "other"),
-            (r"\$a $", r"\$a $"),
-            ("${a", "${a"),
-        ] {
-            assert_eq!(resolve(template, &Two), expected, "{template}");
-        }
+    fn rendered(text: &str) -> String {
+        Template::new(text).render(&Fixed).into_owned()
     }
 
     #[test]
-    fn a_template_without_any_value_is_none() {
-        assert_eq!(resolve_some("$none-", &Two), None);
-        assert_eq!(resolve_some("${none ?? x}", &Two), Some("x".to_owned()));
+    fn variables_are_replaced_and_the_rest_stays() {
+        assert_eq!(rendered("https://$host:${port}/x"), "https://example.com:80/x");
+        assert_eq!(rendered("$uri.bak ${uri}.bak"), "dotted /a.bak");
+        assert_eq!(rendered("$arg_flag-$empty-$absent"), "true--");
+        assert_eq!(rendered("100$ $ {x} ${} ${a b} $"), "100$ $ {x} ${} ${a b} $");
+    }
+
+    #[test]
+    fn a_fallback_stands_in_for_what_is_absent_only() {
+        assert_eq!(rendered("${absent ?? nobody}"), "nobody");
+        assert_eq!(rendered("${absent??}"), "");
+        assert_eq!(rendered("${empty ?? nobody}"), "");
+        let mut out = String::new();
+        assert_eq!(Template::new("${absent ?? x}$host$absent").append(&Fixed, &mut out), 2);
+    }
+
+    #[test]
+    fn an_escaped_dollar_keeps_its_backslash() {
+        assert_eq!(rendered(r"\$host $host"), r"\$host example.com");
+    }
+
+    #[test]
+    fn names_follow_the_rules_of_their_plugin() {
+        let plain = Template::with_names("$uri.bak", Names::Plain);
+        assert_eq!(plain.render(&Fixed), "/a.bak");
+        let captures = Template::with_names("$1.html-$1st-$uri", Names::Captures);
+        assert_eq!(captures.render(&Fixed), "one.html-onest-/a");
+    }
+
+    #[test]
+    fn a_text_without_variables_is_borrowed() {
+        assert!(matches!(Template::new("plain").render(&Fixed), Cow::Borrowed("plain")));
+        assert_eq!(Template::new("").fixed(), Some(""));
     }
 }

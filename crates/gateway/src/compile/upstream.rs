@@ -6,8 +6,11 @@ use gantry_routing::resource::{self, PassHost as Pass, Scheme};
 use http::HeaderValue;
 
 use super::{Compiled, ssl::cert_key};
-use crate::upstream::{
-    Balancer, ClientCertificate, HashOn, Node, PassHost, Timeouts, Upstream, UpstreamTls,
+use crate::{
+    template::Template,
+    upstream::{
+        Balancer, ClientCertificate, HashOn, Node, PassHost, Timeouts, Upstream, UpstreamTls,
+    },
 };
 
 /// How long an unused connection is kept unless the configuration says.
@@ -93,7 +96,7 @@ fn hash_on(source: &resource::Upstream) -> HashOn {
         resource::HashOn::Header => HashOn::Variable(format!("http_{}", key.replace('-', "_"))),
         resource::HashOn::Cookie => HashOn::Variable(format!("cookie_{key}")),
         resource::HashOn::Consumer => HashOn::Consumer,
-        resource::HashOn::VarsCombinations => HashOn::Combination(key),
+        resource::HashOn::VarsCombinations => HashOn::Combination(Template::new(&key)),
     }
 }
 

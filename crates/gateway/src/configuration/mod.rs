@@ -27,6 +27,9 @@ use crate::{
 };
 use people::People;
 
+/// What gateways write themselves beside the configuration: no part of it.
+const REPORTS: &str = "data_plane/";
+
 /// Everything known about the configuration. Owned by one task; requests see its snapshots.
 pub struct Configuration {
     bench: Bench,
@@ -116,14 +119,18 @@ impl Configuration {
     /// Applies the changes of a revision.
     pub fn apply(&mut self, revision: i64, changes: Vec<Change>) {
         self.revision = revision;
+        self.snapshot.loaded = true;
         let mut metadata_changed = false;
         for Change { key, value } in changes {
+            if key.starts_with(REPORTS) {
+                continue;
+            }
+            self.remember(&key, value.clone());
             let Some((directory, id)) = key.split_once('/') else { continue };
             if !resource::is_known(directory) {
                 continue;
             }
             metadata_changed |= directory == "plugin_metadata";
-            self.remember(&key, value.clone());
             self.change(directory, id, value.as_deref());
         }
         if metadata_changed {

@@ -17,6 +17,8 @@ use crate::{
 pub struct People {
     by_name: BTreeMap<String, Person>,
     dirty: BTreeSet<String>,
+    /// Keys that several resources claim, by plugin, and these resources.
+    contested: BTreeMap<(&'static str, String), Vec<Arc<str>>>,
 }
 
 #[derive(Default)]
@@ -61,19 +63,51 @@ impl People {
     /// Compiles those that have changed.
     pub fn settle(&mut self, bench: &Bench, consumers: &mut Consumers) -> Reports {
         let mut reports = Reports::new();
+        let mut touched = BTreeSet::new();
         for name in std::mem::take(&mut self.dirty) {
             let Some(person) = self.by_name.get_mut(&name) else { continue };
+            touched.extend(person.keys());
             person.withdraw(&name, consumers);
             person.present(bench, consumers, &mut reports);
+            touched.extend(person.keys());
             if person.consumer.is_none() && person.credentials.is_empty() {
                 self.by_name.remove(&name);
             }
         }
+        if !touched.is_empty() {
+            self.settle_claims(touched, consumers);
+            reports.push(("consumers".to_owned(), self.contests()));
+        }
         reports
+    }
+
+    /// Finds out who claims these keys now.
+    fn settle_claims(&mut self, keys: BTreeSet<(&'static str, String)>, consumers: &Consumers) {
+        for (plugin, key) in keys {
+            let owners = consumers.owners(plugin, &key);
+            if owners.len() > 1 {
+                self.contested.insert((plugin, key), owners);
+            } else {
+                self.contested.remove(&(plugin, key));
+            }
+        }
+    }
+
+    /// A sentence for each key that several claim; the key itself is a secret.
+    fn contests(&self) -> Vec<String> {
+        let sentence = |((plugin, _), owners): (&(&'static str, String), &Vec<Arc<str>>)| {
+            let all = owners.join(" and ");
+            format!("{all} have the same key for `{plugin}`: the last one loaded counts")
+        };
+        self.contested.iter().map(sentence).collect()
     }
 }
 
 impl Person {
+    fn keys(&self) -> impl Iterator<Item = (&'static str, String)> {
+        self.presented.iter().map(|(plugin, key, _)| (*plugin, key.clone()))
+    }
+
     fn withdraw(&mut self, name: &str, consumers: &mut Consumers) {
         for (plugin, key, owner) in self.presented.drain(..) {
             consumers.withdraw(plugin, &key, &owner);

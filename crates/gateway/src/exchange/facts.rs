@@ -4,10 +4,15 @@ use std::{borrow::Cow, net::SocketAddr};
 
 use gantry_routing::vars::{Var, Vars};
 use http::{HeaderMap, Version};
+use jiff::{Timestamp, ZonedDateTime};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::Exchange;
-use crate::request;
+use crate::{
+    machine,
+    plugin::{RequestId, url},
+    request,
+};
 
 /// An exchange and its messages, as variables see them.
 #[derive(Clone, Copy)]
@@ -25,6 +30,7 @@ impl Vars for Facts<'_> {
             .or_else(|| self.of_connection(name))
             .or_else(|| self.of_configuration(name))
             .or_else(|| self.of_outcome(name))
+            .or_else(|| Self::of_surroundings(name))
     }
 }
 
@@ -35,7 +41,7 @@ impl<'a> Facts<'a> {
             return header_value(&self.request.headers, header);
         }
         if let Some(argument) = name.strip_prefix("arg_") {
-            return request::argument(self.request, argument).map(Var::from);
+            return argument_value(self.request.uri.query()?, argument);
         }
         if let Some(cookie) = name.strip_prefix("cookie_") {
             return request::cookie(self.request, cookie).map(Var::from);
@@ -50,13 +56,14 @@ impl<'a> Facts<'a> {
         let uri = &request.uri;
         Some(match name {
             "uri" | "document_uri" => Var::from(self.exchange.path(request)),
-            "request_uri" | "real_request_uri" => Var::from(request::target(request)),
+            "request_uri" => self.request_uri(),
+            "real_request_uri" => Var::from(request::target(request)),
             "args" | "query_string" => Var::from(uri.query()?),
             "is_args" => {
                 Var::from(if uri.query().is_some_and(|query| !query.is_empty()) { "?" } else { "" })
             }
             "method" | "request_method" => Var::from(request.method.as_str()),
-            "host" | "hostname" => Var::Text(lower(request::host(request))),
+            "host" => Var::Text(lower(request::host(request))),
             "scheme" => Var::from(self.exchange.scheme()),
             "https" => Var::from(if self.exchange.connection.tls { "on" } else { "" }),
             "server_protocol" => Var::from(protocol(request.version)),
@@ -66,11 +73,41 @@ impl<'a> Facts<'a> {
                 request::target(request),
                 protocol(request.version)
             )),
+            "request_id" => Var::from(self.exchange.id()),
+            "remote_user" => Var::from(request::user(request)?),
             "content_length" => return header_value(&request.headers, "content-length"),
             "content_type" => return header_value(&request.headers, "content-type"),
             "proxy_add_x_forwarded_for" => {
-                Var::from(request::forwarded_for(request, self.exchange.client.ip()))
+                Var::from(request::forwarded_for(request, self.exchange.client.text()))
             }
+            _ => return None,
+        })
+    }
+
+    /// The normalised path and the query as it came.
+    fn request_uri(&self) -> Var<'a> {
+        match (&self.exchange.path, self.request.uri.query()) {
+            (None, _) => Var::from(request::target(self.request)),
+            (Some(path), None) => Var::from(path.as_str()),
+            (Some(path), Some(query)) => Var::from(format!("{path}?{query}")),
+        }
+    }
+
+    /// What has nothing to do with the request except that it asks.
+    fn of_surroundings(name: &str) -> Option<Var<'a>> {
+        Some(match name {
+            "hostname" => Var::from(machine::hostname()),
+            "msec" => {
+                let now = Timestamp::now().as_millisecond();
+                Var::from(format!("{}.{:03}", now / 1000, now % 1000))
+            }
+            "time_iso8601" => {
+                Var::from(ZonedDateTime::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string())
+            }
+            "time_local" => {
+                Var::from(ZonedDateTime::now().strftime("%d/%b/%Y:%H:%M:%S %z").to_string())
+            }
+            "pid" => Var::from(std::process::id().to_string()),
             _ => return None,
         })
     }
@@ -78,8 +115,8 @@ impl<'a> Facts<'a> {
     fn of_connection(&self, name: &str) -> Option<Var<'a>> {
         let connection = &self.exchange.connection;
         Some(match name {
-            "remote_addr" => ip(self.exchange.client),
-            "remote_port" => port(self.exchange.client),
+            "remote_addr" => Var::from(self.exchange.client.text()),
+            "remote_port" => port(self.exchange.client.address()),
             "realip_remote_addr" => ip(connection.peer),
             "realip_remote_port" => port(connection.peer),
             "server_addr" => ip(connection.server),
@@ -104,6 +141,10 @@ impl<'a> Facts<'a> {
             "service_name" => Var::from(route?.service_name.as_deref()?),
             "consumer_name" => Var::from(&*exchange.consumer.as_ref()?.name),
             "consumer_group_id" => Var::from(exchange.consumer.as_ref()?.group_id.as_deref()?),
+            "apisix_request_id" => match exchange.notes.get::<RequestId>() {
+                Some(RequestId(id)) => Var::from(id.to_str().ok()?),
+                None => Var::from(exchange.id()),
+            },
             "balancer_ip" => ip(exchange.attempts.address?),
             "balancer_port" => port(exchange.attempts.address?),
             "upstream_addr" => Var::from(exchange.attempts.address?.to_string()),
@@ -132,11 +173,16 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// The first value of a header, asked for as variables do: underscores for dashes, any case.
 fn header_value<'a>(headers: &'a HeaderMap, name: &str) -> Option<Var<'a>> {
-    let value =
-        if name.contains('_') { headers.get(name.replace('_', "-")) } else { headers.get(name) };
-    value?.to_str().ok().map(Var::from)
+    request::header(headers, name).map(Var::Text)
+}
+
+/// The first argument of a name, decoded; one without a value is a flag.
+fn argument_value<'a>(query: &'a str, name: &str) -> Option<Var<'a>> {
+    query.split('&').find_map(|pair| match pair.split_once('=') {
+        Some((key, value)) => (url::decode(key) == name).then(|| Var::Text(url::decode(value))),
+        None => (url::decode(pair) == name).then_some(Var::Flag(true)),
+    })
 }
 
 fn ip(address: SocketAddr) -> Var<'static> {

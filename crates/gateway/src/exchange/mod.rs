@@ -1,17 +1,21 @@
 //! One request on its way: what is known about it, what has been decided, and when.
 //! Holds the one [`Snapshot`] the request sees from its first to its last byte.
 
+mod client;
 mod facts;
+#[cfg(test)]
+mod tests;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
 use http::{Extensions, HeaderName, HeaderValue, Method};
 use pingora::http::RequestHeader;
 
+pub use client::Client;
 pub use facts::Facts;
 
 use crate::{
@@ -29,7 +33,7 @@ pub struct Exchange {
     pub started: Instant,
     pub connection: Connection,
     /// The client's address; plugins such as real-ip may replace it.
-    pub client: SocketAddr,
+    pub client: Client,
     /// What was agreed on in the TLS handshake, if there was one.
     pub handshake: Option<Arc<Handshake>>,
     /// The normalised path, if it differs from the one on the wire.
@@ -47,6 +51,8 @@ pub struct Exchange {
     pub notes: Extensions,
     /// Results of `_meta.filter` by link, each found out once per request.
     pub(crate) filtered: Vec<(usize, bool)>,
+    /// `$request_id`, made when somebody asks.
+    id: OnceLock<String>,
 }
 
 /// The connection the request came by.
@@ -84,6 +90,8 @@ pub struct Attempts {
     pub began: Option<Instant>,
     /// When the last try's connection was ready.
     pub connected: Option<Instant>,
+    /// Bytes of the request's body that came through during the last try.
+    pub body_bytes: u64,
     /// From the first try to the response head.
     pub header_time: Option<Duration>,
     /// From the first try to the last byte of the response.
@@ -119,7 +127,7 @@ impl Exchange {
             snapshot,
             started: Instant::now(),
             connection: Connection { peer: nowhere, server: nowhere, tls: false },
-            client: nowhere,
+            client: Client::new(nowhere),
             handshake: None,
             path: None,
             route: None,
@@ -130,6 +138,7 @@ impl Exchange {
             response: Response::default(),
             notes: Extensions::new(),
             filtered: Vec::new(),
+            id: OnceLock::new(),
         }
     }
 
@@ -143,6 +152,12 @@ impl Exchange {
     #[must_use]
     pub fn path<'a>(&'a self, request: &'a RequestHeader) -> &'a str {
         self.path.as_deref().unwrap_or_else(|| request.uri.path())
+    }
+
+    /// 32 random hexadecimal digits that are this request's own.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.id.get_or_init(|| format!("{:032x}", rand::random::<u128>()))
     }
 
     /// `https` or `http`, as the client spoke to this gateway.

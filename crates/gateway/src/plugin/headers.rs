@@ -8,10 +8,8 @@ use serde_json::{Map, Value};
 
 use gantry_routing::vars::Vars;
 
-use super::{
-    config,
-    template::{Names, Template},
-};
+use super::config;
+use crate::template::{Names, Template};
 
 /// Compiled changes.
 #[derive(Default)]

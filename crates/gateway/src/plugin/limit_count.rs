@@ -16,9 +16,8 @@ use gantry_routing::vars::{Var, Vars};
 use super::{
     Flow, Kind, Place, Plugin, Shared, config,
     counter::{Bucket, Quota, Verdict, Window},
-    template::Template,
 };
-use crate::{answer::Answer, exchange::Exchange};
+use crate::{answer::Answer, exchange::Exchange, template::Template};
 
 pub(super) const KIND: Kind =
     Kind { name: "limit-count", compile: LimitCount::compile, identify: None };
@@ -343,7 +342,7 @@ impl Key {
                 return (resolved > 0).then(|| take(&rendered));
             }
         };
-        Some(found.unwrap_or_else(|| take(&exchange.client.ip().to_string())))
+        Some(found.unwrap_or_else(|| take(exchange.client.text())))
     }
 }
 

@@ -23,10 +23,9 @@ mod redirect;
 mod request_id;
 mod response_rewrite;
 mod substitution;
-pub mod template;
 #[cfg(test)]
 mod tests;
-mod url;
+pub(crate) mod url;
 
 pub use client_control::BodyLimit;
 pub use request_id::Id as RequestId;
@@ -78,6 +77,11 @@ pub trait Plugin: Send + Sync {
         _request: &RequestHeader,
         _response: &mut ResponseHeader,
     ) {
+    }
+
+    /// Whether `response_body` shall be called at all.
+    fn reads_bodies(&self) -> bool {
+        false
     }
 
     /// For every piece of the response body; `end` marks the last one, which may be empty.

@@ -12,14 +12,12 @@ use pingora::http::RequestHeader;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{
-    Flow, Kind, Place, Plugin, config,
-    headers::Changes,
-    substitution::Substitution,
+use super::{Flow, Kind, Place, Plugin, config, headers::Changes, substitution::Substitution, url};
+use crate::{
+    answer::Answer,
+    exchange::Exchange,
     template::{Piece, Template},
-    url,
 };
-use crate::{answer::Answer, exchange::Exchange};
 
 pub(super) const KIND: Kind =
     Kind { name: "proxy-rewrite", compile: ProxyRewrite::compile, identify: None };

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Flow, Kind, Place, Plugin, config, networks::Networks};
-use crate::exchange::Exchange;
+use crate::exchange::{Client, Exchange};
 
 pub(super) const KIND: Kind = Kind { name: "real-ip", compile: RealIp::compile, identify: None };
 
@@ -72,7 +72,8 @@ impl Plugin for RealIp {
         if self.trusts(exchange.client.ip())
             && let Some((ip, port)) = self.client(exchange, request)
         {
-            exchange.client = SocketAddr::new(ip, port.unwrap_or_else(|| exchange.client.port()));
+            let port = port.unwrap_or_else(|| exchange.client.port());
+            exchange.client = Client::new(SocketAddr::new(ip, port));
         }
         Flow::Next
     }

@@ -7,13 +7,12 @@ use pingora::http::RequestHeader;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{
-    Flow, Kind, Place, Plugin, config,
-    substitution::Substitution,
+use super::{Flow, Kind, Place, Plugin, config, substitution::Substitution, url};
+use crate::{
+    answer::Answer,
+    exchange::Exchange,
     template::{Names, Template},
-    url,
 };
-use crate::{answer::Answer, exchange::Exchange};
 
 pub(super) const KIND: Kind = Kind { name: "redirect", compile: Redirect::compile, identify: None };
 

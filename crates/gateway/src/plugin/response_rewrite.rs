@@ -164,6 +164,10 @@ impl Plugin for ResponseRewrite {
         changes.apply(response);
     }
 
+    fn reads_bodies(&self) -> bool {
+        true
+    }
+
     fn response_body(&self, exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool) {
         let Some(Pending(pending)) = exchange.notes.get_mut() else { return };
         let mine = |(owner, _): &&mut (usize, BytesMut)| *owner == self.identity();

@@ -1,6 +1,6 @@
 //! The way back to the client, for the upstream's responses and for our own.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
@@ -16,6 +16,9 @@ use crate::{
     exchange::{Exchange, Facts},
     status::VERSION,
 };
+
+/// How long a body is still read that nobody needs, as nginx does.
+const LINGER: Duration = Duration::from_secs(5);
 
 const UPSTREAM_STATUS: HeaderName = HeaderName::from_static("x-apisix-upstream-status");
 
@@ -36,7 +39,19 @@ pub async fn send(session: &mut Session, exchange: &mut Exchange, answer: Answer
     if !silent {
         session.write_response_body(Some(bytes), true).await?;
     }
+    linger(session).await;
     Ok(())
+}
+
+/// Takes in what the client still sends, for a while: closing at once would reset the connection,
+/// and the client might lose the answer.
+async fn linger(session: &mut Session) {
+    // A client that asks first does not send what was refused.
+    let asks = session.req_header().headers.contains_key(header::EXPECT);
+    session.set_total_drain_timeout(Some(LINGER));
+    if asks || session.drain_request_body().await.is_err() {
+        session.set_keepalive(None);
+    }
 }
 
 /// Puts the gateway's headers on a response, then lets the plugins at it.
@@ -59,9 +74,11 @@ pub fn dress(
 
 /// Lets the plugins at a piece of the body.
 pub fn body(exchange: &mut Exchange, bytes: &mut Option<Bytes>, end: bool) {
-    let (global, chain) = chains(exchange);
-    global.response_body(exchange, bytes, end);
-    chain.response_body(exchange, bytes, end);
+    if exchange.snapshot.global.reads_bodies() || exchange.chain.reads_bodies() {
+        let (global, chain) = chains(exchange);
+        global.response_body(exchange, bytes, end);
+        chain.response_body(exchange, bytes, end);
+    }
 }
 
 /// Tells the plugins that the request is over.

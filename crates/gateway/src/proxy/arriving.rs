@@ -3,17 +3,21 @@
 use std::sync::Arc;
 
 use gantry_routing::path;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora::{http::RequestHeader, protocols::l4::socket::SocketAddr, proxy::Session};
 use serde_json::json;
 
 use crate::{
     answer::Answer,
-    exchange::{Exchange, Facts},
+    exchange::{Client, Exchange, Facts},
     request,
     route::{Broken, Candidate},
     tls::Handshake,
 };
+
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Notes who asks for what, and looks the route up. Some if the request is refused at once.
 pub fn receive(session: &mut Session, exchange: &mut Exchange) -> Option<Answer> {
@@ -39,7 +43,7 @@ fn note_connection(session: &Session, exchange: &mut Exchange) {
     let connection = &mut exchange.connection;
     if let Some(peer) = session.client_addr().and_then(SocketAddr::as_inet) {
         connection.peer = *peer;
-        exchange.client = *peer;
+        exchange.client = Client::new(*peer);
     }
     if let Some(server) = session.server_addr().and_then(SocketAddr::as_inet) {
         connection.server = *server;
@@ -90,16 +94,19 @@ fn note_forwarding(request: &mut RequestHeader, exchange: &Exchange) {
         Some(host) => Some(host.clone()),
         None => HeaderValue::from_str(request::authority(request)).ok(),
     };
-    let _ = request.insert_header("X-Forwarded-Proto", HeaderValue::from_static(exchange.scheme()));
-    let _ = request.insert_header("X-Forwarded-Port", HeaderValue::from(port));
+    let _ = request.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(exchange.scheme()));
+    let _ = request.insert_header(X_FORWARDED_PORT, HeaderValue::from(port));
     if let Some(host) = host {
-        let _ = request.insert_header("X-Forwarded-Host", host);
+        let _ = request.insert_header(X_FORWARDED_HOST, host);
     }
-    request.remove_header("Forwarded");
+    request.remove_header(&header::FORWARDED);
 }
 
 /// Runs the plugins up to the access phase. Some if one of them, or the lack of a route, answers.
 pub fn decide(request: &mut RequestHeader, exchange: &mut Exchange) -> Option<Answer> {
+    if !exchange.snapshot.loaded {
+        return Some(Answer::page(StatusCode::SERVICE_UNAVAILABLE));
+    }
     let global = Arc::clone(&exchange.snapshot.global);
     if let Some(answer) = global.rewrite(exchange, request) {
         return Some(answer);

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use gantry_routing::vars::{Var, Vars};
 use http::{HeaderValue, Uri, header};
 use pingora::{
@@ -12,9 +13,9 @@ use pingora::{
 
 use crate::{
     exchange::{Attempts, Exchange, Facts},
-    request,
+    plugin::BodyLimit,
+    request::{self, X_FORWARDED_FOR, X_REAL_IP},
     snapshot::NoUpstream,
-    template,
     upstream::{ClientCertificate, HashOn, Node, PassHost, Resolver, Upstream},
 };
 
@@ -32,6 +33,7 @@ pub async fn peer(
         None => choose_upstream(exchange)?,
     };
     exchange.attempts.began.get_or_insert_with(Instant::now);
+    exchange.attempts.body_bytes = 0;
     let key = hash_key(&upstream, request, exchange);
     loop {
         let Some((index, lease)) = upstream.balancer.choose(&key, &exchange.attempts.tried) else {
@@ -78,9 +80,12 @@ fn hash_key(upstream: &Upstream, request: &RequestHeader, exchange: &Exchange) -
     let key = match on {
         HashOn::Variable(name) => text(name),
         HashOn::Consumer => text("consumer_name"),
-        HashOn::Combination(template) => template::resolve_some(template, &facts),
+        HashOn::Combination(template) => {
+            let mut key = String::new();
+            (template.append(&facts, &mut key) > 0).then_some(key)
+        }
     };
-    key.filter(|key| !key.is_empty()).unwrap_or_else(|| exchange.client.ip().to_string())
+    key.filter(|key| !key.is_empty()).unwrap_or_else(|| exchange.client.text().to_owned())
 }
 
 fn build_peer(
@@ -146,10 +151,10 @@ fn server_name(
 
 /// Puts on the request what the upstream shall see.
 pub fn dress(request: &mut RequestHeader, exchange: &Exchange) -> Result<()> {
-    let client = exchange.client.ip().to_canonical();
+    let client = exchange.client.text();
     let chain = request::forwarded_for(request, client);
-    request.insert_header("X-Real-IP", client.to_string())?;
-    request.insert_header("X-Forwarded-For", chain)?;
+    request.insert_header(X_REAL_IP, client)?;
+    request.insert_header(X_FORWARDED_FOR, chain)?;
     let upstream = exchange.attempts.upstream.as_ref();
     let node_host = |upstream: &Upstream| {
         let authority = exchange.node()?.authority(upstream.tls.is_some());
@@ -175,6 +180,17 @@ pub fn dress(request: &mut RequestHeader, exchange: &Exchange) -> Result<()> {
     Ok(())
 }
 
+/// Counts a piece of the request's body. The error is a 413 if there is more than a plugin allows.
+pub fn count(exchange: &mut Exchange, body: Option<&Bytes>) -> Result<()> {
+    let Some(body) = body else { return Ok(()) };
+    let bytes = &mut exchange.attempts.body_bytes;
+    *bytes = bytes.saturating_add(body.len() as u64);
+    match exchange.notes.get() {
+        Some(BodyLimit(limit)) if *bytes > *limit => refuse(413, "the request's body is too large"),
+        _ => Ok(()),
+    }
+}
+
 /// A pooled connection was dead when the request came: tries the same node again, at no cost.
 pub fn stale(exchange: &mut Exchange, mut error: Box<Error>) -> Box<Error> {
     let attempts = &mut exchange.attempts;
@@ -194,21 +210,44 @@ pub fn failed(exchange: &mut Exchange, mut error: Box<Error>, repeatable: bool) 
     if attempts.statuses.len() < attempts.tried.len() {
         attempts.statuses.push(if is_timeout(&error) { 504 } else { 502 });
     }
-    error.set_retry(repeatable && attempts.may_repeat());
+    if repeatable && attempts.may_repeat() {
+        if attempts.is_late() {
+            return Error::because(
+                ErrorType::HTTPStatus(502),
+                "no time is left to try again",
+                error,
+            );
+        }
+        tracing::warn!(%error, node = ?attempts.address, "a node failed, another one is tried");
+        error.set_retry(true);
+    } else {
+        error.set_retry(false);
+    }
     error
+}
+
+/// Logs why a request was not proxied; loudly unless the client is to blame.
+pub fn report(exchange: &Exchange, error: &Error) {
+    let (status, node) = (status(error), exchange.attempts.address);
+    let route = exchange.route.as_ref().map_or("", |candidate| &*candidate.route.id);
+    if status >= 500 {
+        tracing::warn!(%error, status, route, ?node, "a request could not be proxied");
+    } else {
+        tracing::debug!(%error, status, route, "a request was refused or broke off");
+    }
 }
 
 impl Attempts {
     /// Whether the upstream's settings and the nodes left allow one more try.
     fn may_repeat(&self) -> bool {
         let Some(upstream) = &self.upstream else { return false };
-        let in_time = match (upstream.retry_timeout, self.began) {
-            (Some(limit), Some(began)) => began.elapsed() < limit,
-            _ => true,
-        };
-        in_time
-            && self.tried.len() <= upstream.retries
-            && self.tried.len() < upstream.usable_nodes()
+        self.tried.len() <= upstream.retries && self.tried.len() < upstream.usable_nodes()
+    }
+
+    /// Whether the time for repeated tries is over.
+    fn is_late(&self) -> bool {
+        let limit = self.upstream.as_ref().and_then(|upstream| upstream.retry_timeout);
+        limit.zip(self.began).is_some_and(|(limit, began)| began.elapsed() >= limit)
     }
 
     /// The upstream has answered with this status.
@@ -234,6 +273,7 @@ pub fn status(error: &Error) -> u16 {
             ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed,
             ErrorSource::Downstream,
         ) => 0,
+        (_, ErrorSource::Downstream) if is_timeout(error) => 408,
         (_, ErrorSource::Downstream) => 400,
         (_, ErrorSource::Internal | ErrorSource::Unset) => 500,
     }

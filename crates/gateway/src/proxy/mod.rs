@@ -13,7 +13,7 @@ use pingora::{
     Error, ErrorSource, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
     modules::http::HttpModules,
-    proxy::{FailToProxy, ProxyHttp, Session},
+    proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session},
     upstreams::peer::HttpPeer,
 };
 
@@ -72,6 +72,17 @@ impl ProxyHttp for Proxy {
         forwarding::dress(request, exchange)
     }
 
+    /// A piece of the request's body goes to the upstream.
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        forwarding::count(exchange, body.as_ref())
+    }
+
     fn fail_to_connect(
         &self,
         _session: &mut Session,
@@ -93,11 +104,14 @@ impl ProxyHttp for Proxy {
         let repeatable = session.req_header().method.is_idempotent()
             && !session.as_ref().retry_buffer_truncated()
             && session.response_written().is_none();
+        // It is not the node that failed if the client left or was refused.
+        if *error.esource() == ErrorSource::Downstream
+            || matches!(error.etype(), ErrorType::HTTPStatus(_))
+        {
+            return error;
+        }
         if repeatable && reused {
             return forwarding::stale(exchange, error);
-        }
-        if *error.esource() == ErrorSource::Downstream {
-            return error;
         }
         forwarding::failed(exchange, error, repeatable)
     }
@@ -169,8 +183,8 @@ impl ProxyHttp for Proxy {
         exchange.response.body_bytes = session.body_bytes_sent();
         exchange.response.status =
             session.response_written().map_or(0, |head| head.status.as_u16());
-        if let Some(error) = error.filter(|error| *error.etype() != ErrorType::ConnectionClosed) {
-            tracing::debug!(%error, status = exchange.response.status, "a request failed");
+        if let Some(error) = error {
+            forwarding::report(exchange, error);
         }
         self.state.status.count_request();
         answering::log(session, exchange);
@@ -178,6 +192,17 @@ impl ProxyHttp for Proxy {
 
     /// Logged in `logging`, with less noise.
     fn suppress_error_log(&self, _session: &Session, _exchange: &Exchange, _error: &Error) -> bool {
+        true
+    }
+
+    /// Logged in `forwarding::failed`, which knows the node.
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _exchange: &Exchange,
+        _error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
         true
     }
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::Node;
+use crate::template::Template;
 
 /// What a consistent hash is made of.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,7 +20,7 @@ pub enum HashOn {
     /// The name of the consumer.
     Consumer,
     /// A template such as `$remote_addr$arg_user`.
-    Combination(String),
+    Combination(Template),
 }
 
 /// Chooses nodes for one upstream; tiers of larger priority are exhausted first.

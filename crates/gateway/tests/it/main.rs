@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod bodies;
 mod cache;
+mod ending;
 mod etcd;
 mod harness;
 mod real_etcd;

@@ -90,6 +90,45 @@ async fn a_protecting_plugin_that_cannot_run_closes_its_route() {
 }
 
 #[tokio::test]
+async fn two_consumers_with_one_key_are_a_problem_that_names_both() {
+    let jack = json!({"username": "jack", "plugins": {"key-auth": {"key": "same"}}});
+    let jill = json!({"username": "jill", "plugins": {"key-auth": {"key": "same"}}});
+    let rig = Rig::start(&[("consumers/jack", jack), ("consumers/jill", jill)]).await;
+    let state = rig.gateway.state().await;
+    let problem = &state["problems"][0];
+    assert_eq!(problem["key"], "/apisix/consumers");
+    let reason = problem["reason"].as_str().unwrap();
+    assert!(reason.starts_with("/apisix/consumers/jack and /apisix/consumers/jill "), "{reason}");
+    assert!(!state.to_string().contains("same\""), "a key is a secret");
+    let revision = rig.etcd.delete("consumers/jack");
+    rig.gateway.applied(revision).await;
+    assert_eq!(rig.gateway.state().await["problems"], json!([]));
+}
+
+#[tokio::test]
+async fn monitoring_reads_how_the_gateway_is() {
+    let origin = Origin::start("one").await;
+    let rig = Rig::start(&[("routes/1", route("/a", origin.address))]).await;
+    rig.gateway.until(|state| state["source_reachable"] == true).await;
+    rig.gateway.echo("/a").await;
+    rig.gateway.fetch("/none").await;
+    // A request is counted after its last byte, so the first look may come too early.
+    let mut text = String::new();
+    while !text.contains("\napisix_http_requests_total 2\n") {
+        text = rig.gateway.status("/apisix/prometheus/metrics").await.1;
+    }
+    for line in [
+        "apisix_etcd_reachable 1",
+        "apisix_etcd_modify_indexes{key=\"max_modify_index\"} 2",
+        "apisix_nginx_http_current_connections{state=\"accepted\"} 1",
+        "apisix_nginx_http_current_connections{state=\"active\"} 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
+    }
+    assert!(text.contains("\napisix_node_info{hostname=\""));
+}
+
+#[tokio::test]
 async fn the_gateway_serves_on_while_the_source_is_away_and_then_catches_up() {
     let origin = Origin::start("one").await;
     let rig = Rig::start(&[("routes/1", route("/a", origin.address))]).await;

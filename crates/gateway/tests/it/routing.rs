@@ -93,3 +93,13 @@ async fn services_lend_routes_what_they_lack() {
     rig.put("services/s", &json!({"upstream_id": "u"})).await;
     assert_eq!(gateway.get("b.com", "/a").await.status(), 200);
 }
+
+#[tokio::test]
+async fn redirects_to_https_name_the_port_of_the_https_listener() {
+    let redirect = json!({"uri": "/*", "plugins": {"redirect": {"http_to_https": true}}});
+    let rig = Rig::start(&[("routes/1", redirect)]).await;
+    let response = rig.gateway.get("a.com", "/a?b=c").await;
+    assert_eq!(response.status(), 301);
+    let port = rig.gateway.bound.https.unwrap().port();
+    assert_eq!(response.headers()["location"], format!("https://a.com:{port}/a?b=c"));
+}

@@ -57,6 +57,22 @@ async fn an_upstream_that_keeps_silent_is_a_timeout() {
 }
 
 #[tokio::test]
+async fn without_time_for_another_try_the_answer_is_a_502() {
+    let silent = TcpListener::bind(local()).await.unwrap();
+    let other = TcpListener::bind(local()).await.unwrap();
+    let nodes = json!({
+        silent.local_addr().unwrap().to_string(): 1,
+        other.local_addr().unwrap().to_string(): 1,
+    });
+    let upstream = json!({"nodes": nodes, "retry_timeout": 0.1,
+        "timeout": {"connect": 1, "send": 1, "read": 0.2}});
+    let rig = Rig::start(&[("routes/1", json!({"uri": "/", "upstream": upstream}))]).await;
+    let response = rig.gateway.get("localhost", "/").await;
+    assert_eq!(response.status(), 502);
+    assert_eq!(response.headers()["x-apisix-upstream-status"], "504");
+}
+
+#[tokio::test]
 async fn the_upstream_sees_the_host_it_shall_see() {
     let origin = Origin::start("one").await;
     let node = origin.address.to_string();
@@ -90,12 +106,14 @@ async fn websockets_pass_where_they_are_allowed() {
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
-            while let Some(Ok(message)) = socket.next().await {
-                if socket.send(message).await.is_err() {
-                    break;
+            tokio::spawn(async move {
+                let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else { return };
+                while let Some(Ok(message)) = socket.next().await {
+                    if socket.send(message).await.is_err() {
+                        break;
+                    }
                 }
-            }
+            });
         }
     });
     let mut open = route("/open", address);

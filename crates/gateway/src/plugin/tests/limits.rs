@@ -5,12 +5,15 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{access, compile, exchange, header, plugin, read, request, response};
-use crate::plugin::{Plugin, Shared};
+use crate::{
+    exchange::Client,
+    plugin::{Plugin, Shared},
+};
 
 /// Status of one request from this address, and its quota headers.
 fn ask(plugin: &Arc<dyn Plugin>, client: &str, headers: &[(&'static str, &str)]) -> (u16, String) {
     let mut exchange = exchange();
-    exchange.client = client.parse().unwrap();
+    exchange.client = Client::new(client.parse().unwrap());
     let mut request = request("/", headers);
     let (status, _) = read(access(plugin, &mut exchange, &mut request));
     let response = response(plugin, &mut exchange, &request);
@@ -86,7 +89,7 @@ fn rules_are_charged_in_order_and_skipped_without_a_key() {
     let statuses = ["a", "a", "b"].map(|id| ask(&plugin, "1.1.1.1:1", &[("x-id", id)]).0);
     assert_eq!(statuses, [0, 503, 0]);
     let mut exchange = exchange();
-    exchange.client = "1.1.1.1:1".parse().unwrap();
+    exchange.client = Client::new("1.1.1.1:1".parse().unwrap());
     let mut request = request("/", &[]);
     assert!(access(&plugin, &mut exchange, &mut request).is_none());
     let response = response(&plugin, &mut exchange, &request);

@@ -4,6 +4,7 @@ use http::HeaderValue;
 use serde_json::{Value, json};
 
 use super::{access, exchange, plugin, read, request, rewrite};
+use crate::exchange::Client;
 
 /// What the upstream is asked after proxy-rewrite.
 fn target(config: &Value, asked: &str) -> Option<String> {
@@ -123,9 +124,9 @@ fn trusted_peers_tell_the_clients_address() {
         ("9.9.9.9:1", "8.8.8.8", "9.9.9.9:1"),
     ] {
         let mut exchange = exchange();
-        exchange.client = peer.parse().unwrap();
+        exchange.client = Client::new(peer.parse().unwrap());
         rewrite(&plugin, &mut exchange, &mut request("/", &[("x-real-ip", sent)]));
-        assert_eq!(exchange.client.to_string(), expected, "{peer} {sent}");
+        assert_eq!(exchange.client.address().to_string(), expected, "{peer} {sent}");
     }
 }
 
@@ -138,7 +139,7 @@ fn addresses_are_allowed_or_denied() {
         (json!({"blacklist": ["10.0.0.0/8"]}), "11.1.1.1:1", 0),
     ] {
         let mut exchange = exchange();
-        exchange.client = client.parse().unwrap();
+        exchange.client = Client::new(client.parse().unwrap());
         let answer =
             access(&plugin("ip-restriction", &config), &mut exchange, &mut request("/", &[]));
         let (status, body) = read(answer);

@@ -1,0 +1,97 @@
+//! What variables say about a request.
+
+use std::sync::Arc;
+
+use gantry_routing::vars::{Var, Vars};
+use http::HeaderValue;
+use pingora::http::RequestHeader;
+
+use super::{Client, Exchange};
+use crate::{machine, plugin::RequestId, snapshot::Snapshot};
+
+fn exchange() -> Exchange {
+    Exchange::new(Arc::new(Snapshot::default()))
+}
+
+fn request(target: &str) -> RequestHeader {
+    RequestHeader::build("GET", target.as_bytes(), None).unwrap()
+}
+
+fn text(exchange: &Exchange, request: &RequestHeader, name: &str) -> Option<String> {
+    exchange.facts(request).var(name).and_then(|value| Some(value.text()?.into_owned()))
+}
+
+#[test]
+fn arguments_are_decoded_and_their_names_have_a_case() {
+    let (exchange, request) = (exchange(), request("/?b=x%20y+z&B=2&b=3&flag&empty=&%63=4"));
+    let facts = exchange.facts(&request);
+    for (name, expected) in [
+        ("arg_b", Some(Var::from("x y z"))),
+        ("arg_B", Some(Var::from("2"))),
+        ("arg_flag", Some(Var::Flag(true))),
+        ("arg_empty", Some(Var::from(""))),
+        ("arg_c", Some(Var::from("4"))),
+        ("arg_none", None),
+    ] {
+        assert_eq!(facts.var(name), expected, "{name}");
+    }
+}
+
+#[test]
+fn the_request_uri_is_normalised_and_the_real_one_is_not() {
+    let mut exchange = exchange();
+    let request = request("/a/../b%20c?x=%20");
+    exchange.path = Some("/b c".to_owned());
+    let read = |name| text(&exchange, &request, name);
+    assert_eq!(read("uri").as_deref(), Some("/b c"));
+    assert_eq!(read("request_uri").as_deref(), Some("/b c?x=%20"));
+    assert_eq!(read("real_request_uri").as_deref(), Some("/a/../b%20c?x=%20"));
+}
+
+#[test]
+fn the_host_name_is_the_machines() {
+    let mut request = request("/");
+    request.insert_header("Host", "A.com:80").unwrap();
+    let exchange = exchange();
+    assert_eq!(text(&exchange, &request, "hostname").as_deref(), Some(machine::hostname()));
+    assert_eq!(text(&exchange, &request, "host").as_deref(), Some("a.com"));
+}
+
+#[test]
+fn a_request_keeps_its_id_and_the_plugin_may_replace_the_one_in_logs() {
+    let (mut exchange, request) = (exchange(), request("/"));
+    let id = text(&exchange, &request, "request_id").unwrap();
+    assert_eq!(id.len(), 32);
+    assert_eq!(text(&exchange, &request, "request_id").as_ref(), Some(&id));
+    assert_eq!(text(&exchange, &request, "apisix_request_id").as_ref(), Some(&id));
+    exchange.notes.insert(RequestId(HeaderValue::from_static("mine")));
+    assert_eq!(text(&exchange, &request, "apisix_request_id").as_deref(), Some("mine"));
+    assert_eq!(text(&exchange, &request, "request_id"), Some(id));
+}
+
+#[test]
+fn the_clients_address_has_neither_port_nor_mapping() {
+    let (mut exchange, request) = (exchange(), request("/"));
+    exchange.client = Client::new("[::ffff:10.0.0.1]:7".parse().unwrap());
+    assert_eq!(text(&exchange, &request, "remote_addr").as_deref(), Some("10.0.0.1"));
+    assert_eq!(text(&exchange, &request, "remote_port").as_deref(), Some("7"));
+}
+
+#[test]
+fn times_read_as_nginx_writes_them() {
+    let (exchange, request) = (exchange(), request("/"));
+    let shape = |name| {
+        let text = text(&exchange, &request, name).unwrap();
+        text.chars()
+            .map(|c| match c {
+                '0'..='9' => '9',
+                'a'..='z' | 'A'..='Z' if c != 'T' => 'a',
+                '-' => '+',
+                c => c,
+            })
+            .collect::<String>()
+    };
+    assert_eq!(shape("msec"), "9999999999.999");
+    assert_eq!(shape("time_iso8601"), "9999+99+99T99:99:99+99:99");
+    assert_eq!(shape("time_local"), "99/aaa/9999:99:99:99 +9999");
+}
