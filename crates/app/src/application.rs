@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gantry_model::config::{
-    Application, ApplicationSpec, CertificateSpec, CertificateType, STATUS_READY,
+    ApiSpec, Application, ApplicationSpec, CertificateSpec, CertificateType, STATUS_READY,
 };
 use gantry_model::{Error, Id, ListQuery, Page, Result, Violation};
 use gantry_store::Tx;
@@ -122,7 +122,7 @@ async fn save(
     if gantry_translate::touches_routes(&old.spec, &new.spec) {
         for api in api::of_application(change, id).await? {
             // What the APIs said was right for the old application need not be for the new one.
-            check::refuse(&gantry_translate::check_api(&new.spec, &api.spec))?;
+            check_kept_api(&new.spec, &api.spec)?;
             change.keys(
                 gantry_translate::api(api.row.id, id, &old.spec, &api.spec),
                 gantry_translate::api(api.row.id, id, &new.spec, &api.spec),
@@ -131,6 +131,16 @@ async fn save(
     }
     change.audit(Kind::Application.name(), id, record(&old.spec)?, record(&new.spec)?);
     finish(change, new).await
+}
+
+/// Refuses an edit of an application with which one of its APIs could not be served.
+fn check_kept_api(application: &ApplicationSpec, api: &ApiSpec) -> Result<()> {
+    check::refuse(&gantry_translate::check_api(application, api)).map_err(|error| {
+        let name = &api.name;
+        let message =
+            format!("the API `{name}` does not fit the changed application: {}", error.message);
+        Error::new(error.code, message)
+    })
 }
 
 /// Deletes an application; with `cascade` its APIs too, without it there must be none.

@@ -51,8 +51,7 @@ pub async fn create(cx: &Cx, cluster: Id, spec: ConsumerSpec) -> Result<Written<
         Box::pin(async move {
             let stored = object::insert(change, cluster, spec).await?;
             let id = stored.row.id;
-            let hashes = hashes(&change.app, &stored.spec);
-            resource::set_credentials(change.tx, cluster, id, &hashes).await?;
+            claim(change, id, &stored.spec).await?;
             change.keys(Keys::new(), gantry_translate::consumer(id, &stored.spec));
             change.audit(Kind::Consumer.name(), id, None, record(&stored.spec)?);
             Ok(view(stored))
@@ -107,10 +106,10 @@ async fn save(
     mask::restore(&mut spec, &old.spec);
     check::refuse(&gantry_translate::check_consumer(&spec))?;
     let new = object::update(change, &old, spec).await?;
-    let (cluster, id) = (new.row.cluster_id, new.row.id);
+    let id = new.row.id;
     let (was, now) = (hashes(&change.app, &old.spec), hashes(&change.app, &new.spec));
     if was != now {
-        resource::set_credentials(change.tx, cluster, id, &now).await?;
+        claim(change, id, &new.spec).await?;
     }
     change
         .keys(gantry_translate::consumer(id, &old.spec), gantry_translate::consumer(id, &new.spec));
@@ -130,6 +129,21 @@ pub async fn delete(cx: &Cx, cluster: Id, id: Id) -> Result<Written<()>> {
         })
     })
     .await
+}
+
+/// Takes the credentials of a consumer, which no other of the cluster may have. The cluster is
+/// locked, so the first look decides; the constraint of the database stands behind it.
+async fn claim(change: &mut Change<'_>, id: Id, spec: &ConsumerSpec) -> Result<()> {
+    let (cluster, hashes) = (change.cluster.id, hashes(&change.app, spec));
+    let taken = resource::taken_credential(change.tx, cluster, id, &hashes).await?;
+    let field = taken.and_then(|plugin| IDENTIFYING.into_iter().find(|(name, _)| *name == plugin));
+    if let Some((plugin, field)) = field {
+        return Err(Error::conflict(format!(
+            "`credentials.{plugin}.{field}` is used by another consumer of this cluster: it tells \
+             consumers apart and must be unique"
+        )));
+    }
+    resource::set_credentials(change.tx, cluster, id, &hashes).await
 }
 
 /// What must be unique, as pairs of plugin and keyed hash.

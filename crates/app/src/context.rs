@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use gantry_model::{Error, Id, Result, Secret, Timestamp};
 use gantry_store::{Db, Tx};
+use rustls::server::danger::ClientCertVerifier;
 
 use crate::ca::{Ca, ServerIdentity};
 use crate::clock::Clock;
@@ -58,6 +59,8 @@ pub struct Parts {
     pub(crate) signer: Signer,
     pub(crate) ca: Ca,
     pub(crate) server: ServerIdentity,
+    /// Made once: every request of a gateway asks it.
+    pub(crate) verifier: Arc<dyn ClientCertVerifier>,
     pub(crate) feeds: Feeds,
     pub(crate) throttle: Throttle,
     pub(crate) clock: Clock,
@@ -92,6 +95,7 @@ impl App {
         let names = server_names(&mut db.read().await?, &config.gateway_endpoint).await?;
         let app = Self(Arc::new(Parts {
             server: ServerIdentity::new(&ca, &names, now)?,
+            verifier: crate::gateway::verifier(&ca)?,
             signer: Signer::new(signing.as_bytes()),
             feeds: Feeds::default(),
             throttle: Throttle::default(),

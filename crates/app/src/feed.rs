@@ -259,6 +259,11 @@ impl Feed {
     }
 
     /// The next revisions after `revision`, at most a thousand at once.
+    ///
+    /// What the tail in memory holds is answered even when the log has forgotten it meanwhile: the
+    /// tail holds whole revisions without a gap, so a watcher that is near never has to start again
+    /// because of a compaction. Only who needs the log is told [`After::Compacted`]. Revision
+    /// `compacted` itself stays whole in the log, deletions included.
     pub async fn after(&self, revision: i64) -> Result<After> {
         let newest = self.newest();
         if revision >= newest {

@@ -8,6 +8,7 @@ use gantry_store::gateway::GatewayCertificateRow;
 use gantry_store::instance::InstanceRow;
 use gantry_store::{cluster, gateway, instance};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use serde::Serialize;
@@ -15,6 +16,7 @@ use subtle::ConstantTimeEq as _;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
+use crate::ca::Ca;
 use crate::seal::random_text;
 use crate::token::{Claims, Use};
 use crate::{App, Cx};
@@ -130,14 +132,15 @@ fn verified_serial(app: &App, der: &[u8], now: Timestamp) -> Result<String> {
     let seconds = u64::try_from(now.seconds()).map_err(Error::internal)?;
     let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
     let leaf = CertificateDer::from(der);
-    verifier(app)?.verify_client_cert(&leaf, &[], time).map_err(|_| refused())?;
+    app.verifier.verify_client_cert(&leaf, &[], time).map_err(|_| refused())?;
     let (_, parsed) = X509Certificate::from_der(der).map_err(|_| refused())?;
     Ok(hex::encode(parsed.raw_serial()).trim_start_matches('0').to_owned())
 }
 
-fn verifier(app: &App) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>> {
+/// Accepts the certificates that our own authority signed for gateways.
+pub(crate) fn verifier(ca: &Ca) -> Result<Arc<dyn ClientCertVerifier>> {
     let mut roots = RootCertStore::empty();
-    roots.add(app.ca.der()?).map_err(Error::internal)?;
+    roots.add(ca.der()?).map_err(Error::internal)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
         .allow_unauthenticated()
@@ -152,7 +155,7 @@ pub async fn server_tls(app: &App) -> Result<ServerConfig> {
     Ok(ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(Error::internal)?
-        .with_client_cert_verifier(verifier(app)?)
+        .with_client_cert_verifier(app.verifier.clone())
         .with_cert_resolver(app.server.resolver()))
 }
 

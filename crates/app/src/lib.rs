@@ -3,6 +3,7 @@
 //! Every function takes `&Cx` (who asks, in which request) or, where nobody has signed in yet,
 //! `&App`. Configuration is changed through `change` only, which takes the next revision.
 
+pub mod access;
 pub mod access_token;
 pub mod api;
 pub mod application;

@@ -5,7 +5,8 @@ use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use gantry_app::{Actor, App, Cx, application, session};
+use gantry_app::gateway::Identity;
+use gantry_app::{Actor, App, Cx, access, application, session};
 use gantry_model::{Error, ErrorCode, Id, Result};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, ORIGIN};
 use http::request::Parts;
@@ -53,6 +54,9 @@ pub async fn gate(State(gate): State<Gate>, request: Request, next: Next) -> Res
 impl Gate {
     /// Nothing of the body is read before the caller is known.
     async fn authenticate(&self, parts: &Parts) -> Result<Option<Cx>, Failure> {
+        if self.access == Access::Gateway && parts.extensions.get::<Identity>().is_none() {
+            return Err(Error::unauthorized("show the certificate of a gateway").into());
+        }
         if matches!(self.access, Access::Public | Access::Gateway) {
             return Ok(None);
         }
@@ -76,11 +80,17 @@ impl Gate {
         }))
     }
 
-    /// Checks the request against the contract; leaves what handlers need in its extensions.
+    /// Checks who may, then the request against the contract; leaves what handlers need in its
+    /// extensions. Nothing else about a request is judged before its ids are: who may not see them
+    /// learns nothing from the rules a body breaks.
     async fn admit(&self, parts: &mut Parts, body: Body, cx: Option<Cx>) -> Result<(), Failure> {
         let path =
             RawPathParams::from_request_parts(parts, &()).await.map_err(Failure::internal)?;
         let path: Vec<_> = path.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        let application = match &cx {
+            Some(cx) => self.authorize(cx, &path).await?,
+            None => None,
+        };
         let body = read(body).await?;
         if self.operation.body().is_some() && !body.is_empty() {
             check_content_type(&parts.headers)?;
@@ -88,14 +98,42 @@ impl Gate {
         let query = parts.uri.query().unwrap_or_default();
         let raw = Raw { path: &path, query, headers: &parts.headers, body: &body };
         let checked = self.operation.check(&raw)?;
-        if let (Access::Application, Some(cx)) = (self.access, &cx) {
-            check_cluster(cx, &checked.params).await?;
+        if let Some(owner) = application {
+            check_cluster(owner, &checked.params)?;
         }
         parts.extensions.insert(checked);
         if let Some(cx) = cx {
             parts.extensions.insert(cx);
         }
         Ok(())
+    }
+
+    /// Refuses ids of others as unknown ones. Answers the cluster of the application in the path,
+    /// if there is one. What is no id at all is left to the contract.
+    async fn authorize(&self, cx: &Cx, path: &[(String, String)]) -> Result<Option<Id>> {
+        let id = |name: &str| {
+            let found = path.iter().find(|(key, _)| key == name);
+            found.and_then(|(_, text)| text.parse::<Id>().ok())
+        };
+        match self.access {
+            Access::Public | Access::SignedIn | Access::Gateway => {}
+            Access::Organization => {
+                if let Some(id) = id("id") {
+                    access::organization(cx, id).await?;
+                }
+            }
+            Access::Cluster => {
+                if let Some(id) = id("cluster_id") {
+                    access::cluster(cx, id).await?;
+                }
+            }
+            Access::Application => {
+                if let Some(id) = id("app_id") {
+                    return application::cluster_of(cx, id).await.map(Some);
+                }
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -158,13 +196,10 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
     Err(Failure::http(status, ErrorCode::InvalidArgument, message))
 }
 
-/// A client that names a cluster means an application of that cluster.
-async fn check_cluster(cx: &Cx, params: &Value) -> Result<()> {
-    let id = |name: &str| params[name].as_str().and_then(|text| text.parse::<Id>().ok());
-    let (Some(named), Some(application)) = (id(CLUSTER_HEADER), id("app_id")) else {
-        return Ok(());
-    };
-    let owner = application::cluster_of(cx, application).await?;
+/// A client that names a cluster means an application of that cluster, which is `owner`.
+fn check_cluster(owner: Id, params: &Value) -> Result<()> {
+    let named = params[CLUSTER_HEADER].as_str().and_then(|text| text.parse::<Id>().ok());
+    let Some(named) = named else { return Ok(()) };
     if owner == named {
         return Ok(());
     }

@@ -328,6 +328,29 @@ pub async fn referrer(tx: &mut Tx, target: Id) -> Result<Option<String>> {
     row.map(|row| row.text("name")).transpose()
 }
 
+/// The plugin of the first of `hashes`, pairs of plugin and keyed hash, that is a credential of
+/// another consumer than `consumer`.
+pub async fn taken_credential(
+    tx: &mut Tx,
+    cluster: Id,
+    consumer: Id,
+    hashes: &[(String, String)],
+) -> Result<Option<String>> {
+    for (plugin, hash) in hashes {
+        let row = tx
+            .row(
+                "SELECT plugin FROM credentials
+                 WHERE cluster_id = $1 AND plugin = $2 AND hash = $3 AND consumer_id <> $4",
+                vals![cluster, plugin, hash, consumer],
+            )
+            .await?;
+        if let Some(row) = row {
+            return row.text("plugin").map(Some);
+        }
+    }
+    Ok(None)
+}
+
 /// Makes `hashes`, pairs of plugin and keyed hash, the credentials of a consumer.
 pub async fn set_credentials(
     tx: &mut Tx,

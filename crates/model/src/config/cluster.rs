@@ -14,6 +14,8 @@ pub const DEFAULT_NAME: &str = "default";
 /// What a caller may give for a new cluster; the contract leaves the body open.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ClusterCreate {
+    /// Refused where it is used if it is empty, with the rule for names.
+    #[serde(default)]
     pub name: String,
     #[serde(default)]
     pub region_id: Option<Id>,

@@ -72,7 +72,7 @@ impl Operation {
         let mut body: Value = serde_json::from_slice(bytes).map_err(|reason| not_json(&reason))?;
         if let (true, Value::String(text)) = (self.takes_base64(), &body) {
             let inner = STANDARD.decode(text).map_err(|_| not_base64())?;
-            body = serde_json::from_slice(&inner).map_err(|reason| not_json(&reason))?;
+            body = serde_json::from_slice(&inner).map_err(|_| not_base64())?;
         }
         normalize(checker.schema(), &mut body);
         Ok(Some(body))
@@ -85,7 +85,11 @@ fn not_json(reason: &serde_json::Error) -> Error {
 
 fn not_base64() -> Error {
     let example = json!({ "active": 0 }).to_string();
-    Error::invalid_field("body", "must be a JSON object, or a text with base64 of one", example)
+    Error::invalid_field(
+        "body",
+        "must be a JSON object, or a string that holds one in base64",
+        example,
+    )
 }
 
 fn named<'a>(pairs: &'a [(String, String)], name: &str) -> Vec<&'a str> {

@@ -81,3 +81,15 @@ async fn a_debug_dump_shows_what_gateways_get() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_cluster_needs_a_name() {
+    on_both(|server| async move {
+        let owner = &server.owner;
+        let refused = owner.post(&format!("/orgs/{}/clusters", owner.org), json!({})).await;
+        let message = refused.refused(400, 2);
+        assert!(message.contains("`name` must be 1 to 63"), "{message}");
+        assert!(message.contains("for example \"production\""), "{message}");
+    })
+    .await;
+}

@@ -36,7 +36,10 @@ async fn two_consumers_never_share_a_credential() {
         owner.post(&all, with_key("alice")).await.ok();
         let refused = owner.post(&all, with_key("bob")).await;
         let message = refused.refused(409, 3);
-        assert!(message.contains("key-auth") && !message.contains("same\""), "{message}");
+        assert!(
+            message.contains("`credentials.key-auth.key`") && !message.contains("same\""),
+            "{message}"
+        );
         assert_eq!(owner.get(&all).await.names(), ["alice"]);
         // Another cluster is another world.
         let stranger = &server.stranger;

@@ -68,3 +68,16 @@ async fn a_heartbeat_that_breaks_the_contract_is_refused() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn nobody_but_gateways_reports() {
+    on_both(|server| async move {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/api/v1/dp/instance/heartbeat", listener.local_addr().unwrap());
+        let service = gantry_rest::dp_router(server.app.clone());
+        tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
+        let bare = gantry_testkit::client().post(&url).json(&json!({}));
+        Answer::read(bare).await.refused(401, 6);
+    })
+    .await;
+}

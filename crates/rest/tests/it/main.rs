@@ -14,4 +14,5 @@ mod heartbeat;
 mod http_rules;
 mod list;
 mod mutation;
+mod plugin_rules;
 mod sdk;
