@@ -54,3 +54,21 @@ fn pending(done: i64) -> Result<impl Iterator<Item = (i64, &'static str)>> {
     }
     Ok((1..).zip(MIGRATIONS).filter(move |(version, _)| *version > done))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Db;
+
+    #[tokio::test]
+    async fn a_database_of_a_newer_gantry_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("gantry.db");
+        Db::open_sqlite(&file).await.expect("a new database").close().await;
+        let mut conn = crate::sqlite::connect(&file).await.expect("a connection");
+        sqlx::query(super::record(99)).execute(&mut conn).await.expect("a newer schema");
+        let refused = Db::open_sqlite(&file).await.err().expect("a refusal");
+        let reason = std::error::Error::source(&refused).expect("a reason").to_string();
+        assert!(reason.contains("schema version 99, this program knows 1"), "{reason}");
+        assert!(reason.contains("start the newer Gantry"), "{reason}");
+    }
+}

@@ -4,6 +4,7 @@ use gantry_app::setup::{self, FirstStart};
 use gantry_app::{App, Clock, Config, Cx, api, application, session};
 use gantry_model::config::{ApiSpec, ApplicationSpec, ConsumerSpec};
 use gantry_model::{Id, Secret, Timestamp};
+use gantry_store::Db;
 use gantry_testkit::database::Database;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -35,6 +36,14 @@ impl Bench {
 
     pub fn cluster(&self) -> Id {
         self.first.cluster
+    }
+
+    /// The database itself, to see what is really there.
+    pub async fn store(&self) -> Db {
+        match &self.config.database {
+            Some(url) => Db::open_postgres(url).await.unwrap(),
+            None => Db::open_sqlite(&self.dir.path().join("gantry.db")).await.unwrap(),
+        }
     }
 
     pub async fn application(&self, name: &str) -> Id {

@@ -5,5 +5,6 @@
 mod feed;
 mod gateway;
 mod harness;
+mod history;
 mod resources;
 mod tenancy;

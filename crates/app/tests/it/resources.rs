@@ -15,6 +15,8 @@ on_both_engines! {
     an_application_with_apis_is_deleted_by_cascade_only
     a_draft_takes_its_keys_back
     credentials_are_unique_and_masked
+    names_are_ordered_alike_on_both_engines
+    a_prefix_that_an_api_cannot_bear_is_refused
 }
 
 async fn a_failing_write_changes_nothing(database: Database) {
@@ -106,6 +108,31 @@ async fn credentials_are_unique_and_masked(database: Database) {
     let renamed = consumer_spec("carol", "other-key");
     let refused = consumer::replace(&bench.cx, bench.cluster(), alice.id, renamed).await;
     assert_eq!(refused.unwrap_err().code, ErrorCode::InvalidArgument);
+}
+
+async fn names_are_ordered_alike_on_both_engines(database: Database) {
+    let bench = Bench::new(database).await;
+    for name in ["beta", "Alpha", "alpha2", "Beta2", "a-z", "a_z", "Zeta"] {
+        bench.application(name).await;
+    }
+    let direction = gantry_model::Direction::Asc;
+    let query = ListQuery { order_by: Some("name".into()), direction, ..ListQuery::default() };
+    let page = application::list(&bench.cx, bench.cluster(), &query).await.unwrap();
+    let names: Vec<String> = page.list.into_iter().map(|one| one.spec.name).collect();
+    assert_eq!(names, ["Alpha", "Beta2", "Zeta", "a-z", "a_z", "alpha2", "beta", "demo"]);
+}
+
+async fn a_prefix_that_an_api_cannot_bear_is_refused(database: Database) {
+    let bench = Bench::new(database).await;
+    let app = bench.application("orders").await;
+    let mut long = api_spec("long");
+    long.paths[0].path = format!("/{}", "x".repeat(4090));
+    api::create(&bench.cx, app, long).await.unwrap();
+    let prefix = parse(json!({"path_prefix": "/a-longer-prefix"}));
+    let refused = application::patch(&bench.cx, bench.cluster(), app, prefix).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::InvalidArgument);
+    let sentence = "the API `long` does not fit the changed application: `paths[0].path`";
+    assert!(refused.message.contains(sentence), "{}", refused.message);
 }
 
 #[tokio::test(flavor = "multi_thread")]

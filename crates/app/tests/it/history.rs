@@ -1,0 +1,270 @@
+//! Whatever was done to a cluster in whatever order: its keys are the translation of its resources,
+//! its digest is theirs, and its log leads to the same state.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use gantry_app::feed::{self, After};
+use gantry_app::{api, application, certificate, cluster, consumer};
+use gantry_model::Id;
+use gantry_model::config::{
+    ApiSpec, ApplicationSpec, CertificateSpec, ClusterSettings, ConsumerSpec, Plugins,
+};
+use gantry_routing::digest::Digest;
+use gantry_testkit::database::Database;
+use gantry_translate::{ClusterConfig, Keys, strategies};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::json;
+
+use crate::harness::{Bench, parse};
+
+const CASES: u32 = 12;
+const STEPS_MAX: usize = 24;
+/// Consumers and certificates there may be at once.
+const SLOTS: usize = 3;
+
+/// Certificates are expensive to make.
+static CERTIFICATES: LazyLock<Vec<(CertificateSpec, Vec<String>)>> = LazyLock::new(|| {
+    let certificate = |slot: usize| {
+        let names = vec![format!("s{slot}.example.com")];
+        let made = rcgen::generate_simple_self_signed(names.clone()).unwrap();
+        let key = made.signing_key.serialize_pem();
+        (parse(json!({ "certificate": made.cert.pem(), "private_key": key })), names)
+    };
+    (0..SLOTS).map(certificate).collect()
+});
+
+/// One operation. An index picks among what exists; where nothing does, nothing happens.
+#[derive(Clone, Debug)]
+enum Step {
+    CreateApplication(ApplicationSpec),
+    ReplaceApplication(Index, ApplicationSpec),
+    PublishApplication(Index, bool),
+    DeleteApplication(Index),
+    CreateApi(Index, ApiSpec),
+    ReplaceApi(Index, ApiSpec),
+    DeleteApi(Index),
+    PutConsumer(ConsumerSpec),
+    DeleteConsumer(Index),
+    /// Creates the certificate of a slot, or deletes it when it is there.
+    ToggleCertificate(usize),
+    Settings(ClusterSettings),
+    Plugins(Plugins),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let one = any::<Index>;
+    // Client certificates are a matter of references, which other tests look at.
+    let application = || {
+        strategies::application().prop_map(|mut spec| {
+            spec.upstreams.iter_mut().for_each(|entry| entry.upstream.client_cert_id = None);
+            spec
+        })
+    };
+    let consumer =
+        (0..SLOTS).prop_flat_map(|slot| strategies::consumer(format!("consumer_{slot}")));
+    prop_oneof![
+        3 => application().prop_map(Step::CreateApplication),
+        2 => (one(), application()).prop_map(|(at, spec)| Step::ReplaceApplication(at, spec)),
+        1 => (one(), any::<bool>()).prop_map(|(at, on)| Step::PublishApplication(at, on)),
+        1 => one().prop_map(Step::DeleteApplication),
+        4 => (one(), strategies::api()).prop_map(|(at, spec)| Step::CreateApi(at, spec)),
+        2 => (one(), strategies::api()).prop_map(|(at, spec)| Step::ReplaceApi(at, spec)),
+        1 => one().prop_map(Step::DeleteApi),
+        2 => consumer.prop_map(Step::PutConsumer),
+        1 => one().prop_map(Step::DeleteConsumer),
+        2 => (0..SLOTS).prop_map(Step::ToggleCertificate),
+        1 => strategies::cluster_settings().prop_map(Step::Settings),
+        1 => strategies::cluster_plugins().prop_map(Step::Plugins),
+    ]
+}
+
+fn pick<V>(map: &BTreeMap<Id, V>, at: Index) -> Option<Id> {
+    (!map.is_empty()).then(|| *map.keys().nth(at.index(map.len())).unwrap())
+}
+
+/// A cluster and what it should hold.
+struct Story<'b> {
+    bench: &'b Bench,
+    config: ClusterConfig,
+    steps: usize,
+}
+
+impl<'b> Story<'b> {
+    async fn new(bench: &'b Bench, number: u32) -> Self {
+        let create = parse(json!({ "name": format!("case-{number}") }));
+        let org = cluster::get(&bench.cx, bench.cluster()).await.unwrap().org_id;
+        let made = cluster::create(&bench.cx, org, create).await.unwrap();
+        let config = ClusterConfig {
+            id: made.id,
+            settings: ClusterSettings::default(),
+            plugins: Plugins::new(),
+            applications: BTreeMap::new(),
+            apis: BTreeMap::new(),
+            consumers: BTreeMap::new(),
+            certificates: BTreeMap::new(),
+        };
+        Self { bench, config, steps: 0 }
+    }
+
+    async fn take(&mut self, step: Step) {
+        self.steps += 1;
+        let (cx, id, config) = (&self.bench.cx, self.config.id, &mut self.config);
+        let name = format!("step {}", self.steps);
+        match step {
+            Step::CreateApplication(spec) => {
+                let made = application::create(cx, id, ApplicationSpec { name, ..spec }).await;
+                let made = made.unwrap().value;
+                config.applications.insert(made.id, made.spec);
+            }
+            Step::ReplaceApplication(at, spec) => {
+                let Some(app) = pick(&config.applications, at) else { return };
+                let spec = ApplicationSpec { name, ..spec };
+                let made = application::replace(cx, id, app, spec).await.unwrap().value;
+                config.applications.insert(app, made.spec);
+            }
+            Step::PublishApplication(at, on) => {
+                let Some(app) = pick(&config.applications, at) else { return };
+                let patch = parse(json!({ "active": u8::from(!on) }));
+                let made = application::patch(cx, id, app, patch).await.unwrap().value;
+                config.applications.insert(app, made.spec);
+            }
+            Step::DeleteApplication(at) => {
+                let Some(app) = pick(&config.applications, at) else { return };
+                application::delete(cx, id, app, true).await.unwrap();
+                config.applications.remove(&app);
+                config.apis.retain(|_, (parent, _)| *parent != app);
+            }
+            Step::CreateApi(at, spec) => {
+                let Some(app) = pick(&config.applications, at) else { return };
+                let made = api::create(cx, app, ApiSpec { name, ..spec }).await.unwrap().value;
+                config.apis.insert(made.id, (app, made.spec));
+            }
+            Step::ReplaceApi(at, spec) => {
+                let Some(api) = pick(&config.apis, at) else { return };
+                let app = config.apis[&api].0;
+                let spec = ApiSpec { name, ..spec };
+                let made = api::replace(cx, app, api, spec).await.unwrap().value;
+                config.apis.insert(api, (app, made.spec));
+            }
+            Step::DeleteApi(at) => {
+                let Some(api) = pick(&config.apis, at) else { return };
+                api::delete(cx, config.apis[&api].0, api).await.unwrap();
+                config.apis.remove(&api);
+            }
+            other => self.take_other(other).await,
+        }
+    }
+
+    async fn take_other(&mut self, step: Step) {
+        let (cx, id, config) = (&self.bench.cx, self.config.id, &mut self.config);
+        match step {
+            Step::PutConsumer(spec) => {
+                let known = config.consumers.iter().find(|(_, known)| known.name == spec.name);
+                let put = match known.map(|(known, _)| *known) {
+                    Some(known) => consumer::replace(cx, id, known, spec.clone()).await,
+                    None => consumer::create(cx, id, spec.clone()).await,
+                };
+                config.consumers.insert(put.unwrap().value.id, spec);
+            }
+            Step::DeleteConsumer(at) => {
+                let Some(gone) = pick(&config.consumers, at) else { return };
+                consumer::delete(cx, id, gone).await.unwrap();
+                config.consumers.remove(&gone);
+            }
+            Step::ToggleCertificate(slot) => {
+                let (spec, snis) = &CERTIFICATES[slot];
+                let known = config.certificates.iter().find(|(_, known)| known.1 == *snis);
+                if let Some((gone, _)) = known {
+                    let gone = *gone;
+                    certificate::delete(cx, id, gone).await.unwrap();
+                    config.certificates.remove(&gone);
+                } else {
+                    let made = certificate::create(cx, id, spec.clone()).await.unwrap().value;
+                    config.certificates.insert(made.id, (spec.clone(), snis.clone()));
+                }
+            }
+            Step::Settings(sent) => {
+                cluster::update_settings(cx, id, sent.clone()).await.unwrap();
+                config.settings = config.settings.clone().merged(sent);
+            }
+            Step::Plugins(sent) => {
+                cluster::update_plugins(cx, id, sent.clone()).await.unwrap();
+                config.plugins.extend(sent);
+            }
+            other => unreachable!("{other:?} is taken elsewhere"),
+        }
+    }
+
+    async fn check(&self) {
+        let (app, id) = (&self.bench.app, self.config.id);
+        let range = feed::range(app, id, "/", Some("0"), None).await.unwrap();
+        let entries = range.entries.iter();
+        let stored: Keys = entries.map(|one| (one.key.clone(), one.value.to_string())).collect();
+        assert_eq!(stored, gantry_translate::full(&self.config), "stored, translated");
+        let store = self.bench.store().await;
+        let row = gantry_store::cluster::find(&mut store.read().await.unwrap(), id).await;
+        let pairs = stored.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        assert_eq!(row.unwrap().unwrap().digest, Digest::of(pairs).to_string());
+        store.close().await;
+        assert_eq!(self.replay(range.revision).await, stored, "replayed, stored");
+    }
+
+    /// The state that the log leads to from an empty one.
+    async fn replay(&self, upto: i64) -> Keys {
+        let follow = feed::open(&self.bench.app, self.config.id).await.unwrap();
+        let (mut state, mut at, mut changed) = (Keys::new(), 1, follow.changed());
+        while at < upto {
+            let After::Revisions(some) = follow.after(at).await.unwrap() else {
+                panic!("nothing was compacted");
+            };
+            if some.is_empty() {
+                changed.changed().await.unwrap();
+            }
+            for revision in some {
+                assert_eq!(revision.revision, at + 1, "revisions have no gap");
+                at = revision.revision;
+                for change in &revision.changes {
+                    match &change.value {
+                        Some(value) => state.insert(change.key.clone(), value.to_string()),
+                        None => state.remove(&change.key),
+                    };
+                }
+            }
+        }
+        state
+    }
+}
+
+/// Many clusters, each with a story of its own, on one database.
+fn stories(database: Database) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let bench = runtime.block_on(Bench::new(database));
+    let settings = Config { cases: CASES, failure_persistence: None, ..Config::default() };
+    let number = std::cell::Cell::new(0);
+    let outcome = TestRunner::new(settings).run(&vec(step(), 1..STEPS_MAX), |steps| {
+        number.set(number.get() + 1);
+        runtime.block_on(async {
+            let mut story = Story::new(&bench, number.get()).await;
+            for step in steps {
+                story.take(step).await;
+            }
+            story.check().await;
+        });
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
+#[test]
+fn keys_digest_and_log_agree_after_any_history_on_sqlite() {
+    stories(Database::Sqlite);
+}
+
+#[test]
+fn keys_digest_and_log_agree_after_any_history_on_postgres() {
+    stories(Database::postgres());
+}
