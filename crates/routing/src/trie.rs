@@ -1,6 +1,7 @@
 //! A persistent radix trie over bytes: cloning shares everything, a change copies only the nodes on
 //! its way, so old clones keep answering as before and cost nothing to keep.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// Bytes to walk along, in either direction.
@@ -49,15 +50,50 @@ pub(crate) struct Trie<V> {
 #[derive(Clone, Debug)]
 struct Node<V> {
     /// What leads here from the parent.
-    edge: Box<[u8]>,
+    edge: Edge,
     value: Option<V>,
     /// Sorted by the first byte of their edges, which is repeated here.
     children: Vec<(u8, Arc<Node<V>>)>,
 }
 
+/// A few bytes, which are in the node itself if they are short: a step down the trie then costs one
+/// access to far memory less.
+#[derive(Clone, Debug)]
+enum Edge {
+    Short(u8, [u8; SHORT]),
+    Long(Box<[u8]>),
+}
+
+/// Makes an [`Edge`] as large as three pointers.
+const SHORT: usize = 22;
+
+impl Edge {
+    fn new(bytes: &[u8]) -> Self {
+        let mut short = [0; SHORT];
+        match (short.get_mut(..bytes.len()), u8::try_from(bytes.len())) {
+            (Some(place), Ok(length)) => {
+                place.copy_from_slice(bytes);
+                Self::Short(length, short)
+            }
+            _ => Self::Long(bytes.into()),
+        }
+    }
+}
+
+impl Deref for Edge {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Short(length, bytes) => bytes.get(..usize::from(*length)).unwrap_or(bytes),
+            Self::Long(bytes) => bytes,
+        }
+    }
+}
+
 impl<V> Default for Trie<V> {
     fn default() -> Self {
-        Self { root: Arc::new(Node { edge: Box::default(), value: None, children: Vec::new() }) }
+        Self { root: Arc::new(Node { edge: Edge::new(&[]), value: None, children: Vec::new() }) }
     }
 }
 
@@ -141,8 +177,9 @@ impl<V: Clone> Trie<V> {
             let position = match node.position(byte) {
                 Ok(position) => position,
                 Err(position) => {
-                    let edge = (length..key.len()).filter_map(|index| key.at(index)).collect();
-                    let leaf = Node { edge, value: None, children: Vec::new() };
+                    let rest: Vec<u8> =
+                        (length..key.len()).filter_map(|index| key.at(index)).collect();
+                    let leaf = Node { edge: Edge::new(&rest), value: None, children: Vec::new() };
                     node.children.insert(position, (byte, Arc::new(leaf)));
                     position
                 }
@@ -203,7 +240,7 @@ impl<V: Clone> Node<V> {
     /// Cuts the edge after `length` bytes: what was here moves into a child.
     fn split(&mut self, length: usize) {
         let (head, tail) = self.edge.split_at(length);
-        let (head, tail) = (Box::<[u8]>::from(head), Box::<[u8]>::from(tail));
+        let (head, tail) = (Edge::new(head), Edge::new(tail));
         let first = tail.first().copied().unwrap_or_default();
         let child = Self {
             edge: tail,
@@ -218,7 +255,7 @@ impl<V: Clone> Node<V> {
     fn merge(&mut self) {
         let Some((_, child)) = self.children.pop() else { return };
         let child = Arc::unwrap_or_clone(child);
-        self.edge = [&*self.edge, &*child.edge].concat().into();
+        self.edge = Edge::new(&[&*self.edge, &*child.edge].concat());
         self.value = child.value;
         self.children = child.children;
     }
