@@ -18,7 +18,7 @@ pub struct Options {
 #[derive(Args)]
 pub struct LogOptions {
     /// What is logged, such as `info` or `warn,gantry_app=debug`.
-    #[arg(long, env = "GANTRY_LOG", default_value = "info", global = true)]
+    #[arg(long, env = "GANTRY_LOG", default_value = "info,pingora_proxy=off", global = true)]
     pub log: String,
     /// Write the log as JSON, one object a line.
     #[arg(long, env = "GANTRY_LOG_JSON", global = true)]
