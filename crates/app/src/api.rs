@@ -109,7 +109,8 @@ pub async fn patch(cx: &Cx, app: Id, id: Id, patch: Map<String, Value>) -> Resul
 async fn save(change: &mut Change<'_>, old: Stored<ApiSpec>, spec: ApiSpec) -> Result<Api> {
     let (id, app) = (old.row.id, old.row.parent_id);
     let parent = parent(change, app).await?;
-    let spec = normalized(spec);
+    let mut spec = normalized(spec);
+    mask::restore(&mut spec.plugins, &old.spec.plugins);
     check::refuse(&gantry_translate::check_api(&parent, &spec))?;
     let new = object::update(change, &old, spec).await?;
     change.keys(
@@ -179,11 +180,13 @@ fn normalized(mut spec: ApiSpec) -> ApiSpec {
 }
 
 fn record(spec: &ApiSpec) -> Result<Option<Value>> {
-    check::json(spec).map(mask::document).map(Some)
+    let shown = ApiSpec { plugins: mask::plugins(spec.plugins.clone()), ..spec.clone() };
+    check::json(&shown).map(mask::document).map(Some)
 }
 
 fn view(stored: Stored<ApiSpec>) -> Api {
-    let Stored { row, spec } = stored;
+    let Stored { row, mut spec } = stored;
+    spec.plugins = mask::plugins(spec.plugins);
     Api {
         id: row.id,
         app_id: row.parent_id,

@@ -79,7 +79,6 @@ pub async fn replace(
     id: Id,
     spec: ApplicationSpec,
 ) -> Result<Written<Application>> {
-    let spec = checked(spec)?;
     change(cx, cluster, move |change| {
         Box::pin(async move {
             let old = object::find(&change.app, change.tx, cluster, id).await?;
@@ -100,7 +99,7 @@ pub async fn patch(
         Box::pin(async move {
             let old: Stored<ApplicationSpec> =
                 object::find(&change.app, change.tx, cluster, id).await?;
-            let spec = checked(check::merged(&old.spec, patch)?)?;
+            let spec = check::merged(&old.spec, patch)?;
             save(change, old, spec).await
         })
     })
@@ -110,8 +109,10 @@ pub async fn patch(
 async fn save(
     change: &mut Change<'_>,
     old: Stored<ApplicationSpec>,
-    spec: ApplicationSpec,
+    mut spec: ApplicationSpec,
 ) -> Result<Application> {
+    mask::restore(&mut spec.plugins, &old.spec.plugins);
+    let spec = checked(spec)?;
     check_client_certificates(change, &spec).await?;
     let new = object::update(change, &old, spec).await?;
     let id = new.row.id;
@@ -238,7 +239,8 @@ async fn finish(change: &mut Change<'_>, stored: Stored<ApplicationSpec>) -> Res
 }
 
 fn record(spec: &ApplicationSpec) -> Result<Option<Value>> {
-    check::json(spec).map(mask::document).map(Some)
+    let shown = ApplicationSpec { plugins: mask::plugins(spec.plugins.clone()), ..spec.clone() };
+    check::json(&shown).map(mask::document).map(Some)
 }
 
 pub(crate) async fn view(tx: &mut Tx, stored: Stored<ApplicationSpec>) -> Result<Application> {
@@ -267,7 +269,8 @@ fn application(
     stored: Stored<ApplicationSpec>,
     certificates: &BTreeMap<String, Vec<Id>>,
 ) -> Application {
-    let Stored { row, spec } = stored;
+    let Stored { row, mut spec } = stored;
+    spec.plugins = mask::plugins(spec.plugins);
     let names = spec.hosts.iter().flat_map(|host| covering(host));
     let mut available: Vec<Id> =
         names.filter_map(|name| certificates.get(&name)).flatten().copied().collect();

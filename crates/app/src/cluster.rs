@@ -128,6 +128,8 @@ pub async fn update_plugins(cx: &Cx, id: Id, sent: Plugins) -> Result<Written<Cl
         Box::pin(async move {
             let (settings, old) = opened(&change.app, &change.cluster)?;
             let mut new = old.clone();
+            let mut sent = sent;
+            mask::restore(&mut sent, &old);
             for (name, config) in sent {
                 if config.is_null() {
                     new.remove(&name);
@@ -142,8 +144,8 @@ pub async fn update_plugins(cx: &Cx, id: Id, sent: Plugins) -> Result<Written<Cl
             change.audit(
                 "cluster",
                 id,
-                Some(mask::document(check::json(&old)?)),
-                Some(mask::document(check::json(&new)?)),
+                Some(mask::document(check::json(&mask::plugins(old.clone()))?)),
+                Some(mask::document(check::json(&mask::plugins(new.clone()))?)),
             );
             finish(change, (&settings, &old), (&settings, &new)).await
         })
@@ -183,6 +185,7 @@ fn plugins_place(id: Id) -> String {
 
 fn view(app: &App, row: ClusterRow) -> Result<Cluster> {
     let (settings, plugins) = opened(app, &row)?;
+    let plugins = mask::plugins(plugins);
     Ok(Cluster {
         id: row.id,
         name: row.name,

@@ -103,7 +103,8 @@ async fn save(
         let example = serde_json::to_string(&old.spec.name).map_err(Error::internal)?;
         return Err(Error::invalid_field("name", "cannot be changed", example));
     }
-    mask::restore(&mut spec, &old.spec);
+    mask::restore(&mut spec.credentials, &old.spec.credentials);
+    mask::restore(&mut spec.plugins, &old.spec.plugins);
     check::refuse(&gantry_translate::check_consumer(&spec))?;
     let new = object::update(change, &old, spec).await?;
     let id = new.row.id;

@@ -1,6 +1,7 @@
 //! What answers and the audit show instead of secrets, and how a mask that comes back is undone.
 
-use gantry_model::config::ConsumerSpec;
+use gantry_model::config::{ConsumerSpec, Plugins};
+use gantry_routing::plugin::{self, Role};
 use serde_json::{Map, Value};
 
 /// Stands for a secret that is stored.
@@ -28,20 +29,41 @@ pub(crate) fn consumer(mut spec: ConsumerSpec) -> ConsumerSpec {
             }
         }
     }
+    spec.plugins = plugins(spec.plugins);
     spec
 }
 
-/// Puts the stored secrets back where `spec` holds the mask.
-pub(crate) fn restore(spec: &mut ConsumerSpec, stored: &ConsumerSpec) {
-    for (plugin, config) in &mut spec.credentials {
+/// Plugin configurations as answers and the audit show them: the secrets that the plugin's catalog
+/// entry names are masked, and for groups that APISIX does not know, those that sound like one.
+pub(crate) fn plugins(mut plugins: Plugins) -> Plugins {
+    for (name, config) in &mut plugins {
         let Some(config) = config.as_object_mut() else { continue };
-        for field in secrets(plugin) {
-            let masked = config.get(*field).and_then(Value::as_str) == Some(MASK);
-            let known = stored.credentials.get(plugin).and_then(|old| old.get(*field));
-            if let (true, Some(known)) = (masked, known) {
-                config.insert((*field).to_owned(), known.clone());
-            }
+        if plugin::get(name).is_some() {
+            plugin::visit_secrets(name, Role::Switch, config, |secret| *secret = Value::from(MASK));
+        } else {
+            mask_fields(config);
         }
+    }
+    plugins
+}
+
+/// Puts stored values back wherever `written` holds the mask and `stored` a text in the same place.
+pub(crate) fn restore(written: &mut Map<String, Value>, stored: &Map<String, Value>) {
+    for (name, value) in written {
+        if let Some(known) = stored.get(name) {
+            put_back(value, known);
+        }
+    }
+}
+
+fn put_back(written: &mut Value, stored: &Value) {
+    match (written, stored) {
+        (Value::Object(written), Value::Object(stored)) => restore(written, stored),
+        (Value::Array(written), Value::Array(stored)) => {
+            written.iter_mut().zip(stored).for_each(|(value, known)| put_back(value, known));
+        }
+        (Value::String(text), Value::String(secret)) if text == MASK => secret.clone_into(text),
+        _ => {}
     }
 }
 
@@ -70,5 +92,27 @@ fn mask_fields(fields: &mut Map<String, Value>) {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_masked_comes_back_when_the_mask_is_written() {
+        let stored = json!({
+            "openid-connect": { "client_id": "a", "client_secret": "hush", "discovery": "https://x" },
+            "limit-count": { "count": 1, "redis_password": "hush" },
+            "authentication": { "type": "openid-connect", "client_secret": "hush" },
+        });
+        let Value::Object(stored) = stored else { unreachable!("an object") };
+        let mut shown = plugins(stored.clone());
+        assert!(!Value::Object(shown.clone()).to_string().contains("hush"));
+        assert_eq!(shown["openid-connect"]["client_id"], "a");
+        restore(&mut shown, &stored);
+        assert_eq!(shown, stored);
     }
 }
