@@ -6,9 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::request::Parts;
 use axum::response::Json;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+
+/// Largest body a backend reads before it answers.
+const BODY_BYTES_MAX: usize = 256 << 20;
 
 /// A running backend; it ends with the test's runtime.
 pub struct Origin {
@@ -25,7 +29,12 @@ impl Origin {
         let counter = requests.clone();
         let service = Router::new().fallback(move |request: Request| {
             counter.fetch_add(1, Ordering::Relaxed);
-            async move { Json(describe(name, &request)) }
+            async move {
+                let (head, body) = request.into_parts();
+                // A body that breaks off is answered too: nobody reads that answer.
+                let _ = axum::body::to_bytes(body, BODY_BYTES_MAX).await;
+                Json(describe(name, &head))
+            }
         });
         tokio::spawn(async move { axum::serve(listener, service).await });
         Self { address, requests }
@@ -38,17 +47,17 @@ impl Origin {
     }
 }
 
-fn describe(name: &str, request: &Request) -> Value {
+fn describe(name: &str, request: &Parts) -> Value {
     let headers: serde_json::Map<String, Value> = request
-        .headers()
+        .headers
         .iter()
         .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into()))
         .collect();
     json!({
         "name": name,
-        "method": request.method().as_str(),
-        "path": request.uri().path(),
-        "query": request.uri().query(),
+        "method": request.method.as_str(),
+        "path": request.uri.path(),
+        "query": request.uri.query(),
         "headers": headers,
     })
 }

@@ -24,6 +24,17 @@ const PLACEHOLDERS: [&str; 13] = [
 
 const ANN: &str = "/apisix/consumers/ann";
 
+/// What every cluster serves from its first moment: its settings.
+const RULE: &str = "/apisix/global_rules/cluster";
+
+/// The placeholders, what every cluster serves, and `more`, in the order of a range.
+fn sorted_with(more: &[&str]) -> Vec<String> {
+    let mut keys: Vec<&str> =
+        PLACEHOLDERS.into_iter().chain([RULE]).chain(more.iter().copied()).collect();
+    keys.sort_unstable();
+    keys.into_iter().map(str::to_owned).collect()
+}
+
 /// 3.18.0 as data plane: no /version, no put; everything at once, then one watch on everything.
 #[tokio::test]
 async fn a_3_18_data_plane_starts_and_follows() {
@@ -35,11 +46,8 @@ async fn a_3_18_data_plane_starts_and_follows() {
     let answer = http.post("/v3/kv/range", &range("/apisix", "/apisiy")).await;
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(revision(&answer.body), newest);
-    let mut expected = PLACEHOLDERS.map(str::to_owned).to_vec();
-    expected.push(ANN.into());
-    expected.sort();
-    assert_eq!(keys(&answer.body), expected);
-    assert_eq!(answer.body["count"], "14");
+    assert_eq!(keys(&answer.body), sorted_with(&[ANN]));
+    assert_eq!(answer.body["count"], "15");
     let first = &answer.body["kvs"][0];
     assert_eq!(plain(&first["value"]), "init_dir");
     assert_eq!((&first["create_revision"], &first["mod_revision"]), (&json!("1"), &json!("1")));
@@ -87,7 +95,7 @@ async fn a_3_2_instance_starts_and_reports_itself() {
         assert!(!answer.body.to_string().contains("error"));
     }
     let everything = http.post("/v3/kv/range", &range("/apisix", "/apisiy")).await;
-    assert_eq!(keys(&everything.body), PLACEHOLDERS);
+    assert_eq!(keys(&everything.body), sorted_with(&[]));
     let plugins = http.post("/v3/kv/range", &range("/apisix/plugins", "/apisix/plugint")).await;
     assert_eq!(keys(&plugins.body), ["/apisix/plugins/"]);
 
@@ -95,6 +103,7 @@ async fn a_3_2_instance_starts_and_reports_itself() {
     let mut old = Http::connect(&gateways, Some(&cluster.bundle)).await.unwrap();
     let mut lines = old.stream("/v3/watch", &watch("/apisix/", "/apisix0", 1)).await;
     assert_eq!(lines.result().await["created"], true);
+    assert_eq!(plain(&lines.result().await["events"][0]["kv"]["key"]), RULE);
     let first = cluster.add("ann").await;
     assert_eq!(revision(&lines.result().await), first);
 
@@ -119,7 +128,7 @@ async fn a_3_2_instance_starts_and_reports_itself() {
     // Reports are no configuration: no revision, no event, not among the rest.
     assert!(lines.is_silent().await);
     let everything = http.post("/v3/kv/range", &range("/apisix", "/apisiy")).await;
-    assert_eq!(everything.body["count"], "14");
+    assert_eq!(everything.body["count"], "15");
     http.post("/v3/lease/revoke", &json!({"ID": lease})).await;
     assert!(http.post("/v3/kv/range", &info).await.body.get("kvs").is_none());
 }

@@ -56,7 +56,7 @@ async fn it_reads_the_keys_and_the_status() {
     let read = etcdctl.run(&["get", "--prefix", "/apisix/consumers"]).await;
     assert_eq!(read, format!("/apisix/consumers/\ninit_dir\n/apisix/consumers/ann\n{ann}\n"));
     let all = etcdctl.run(&["get", "", "--prefix", "--keys-only"]).await;
-    assert_eq!(all.lines().filter(|line| !line.is_empty()).count(), 14);
+    assert_eq!(all.lines().filter(|line| !line.is_empty()).count(), 15);
     let status = etcdctl.run(&["endpoint", "status"]).await;
     assert!(status.contains("3.5.0"), "{status}");
     let members = etcdctl.run(&["member", "list"]).await;
