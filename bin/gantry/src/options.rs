@@ -207,6 +207,12 @@ pub enum AdminAction {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Print the name and password of a new gateway user, for gateways that cannot show a certificate.
+    IssueGatewayUser {
+        /// Id of the cluster.
+        #[arg(long)]
+        cluster: String,
+    },
     /// Refuse a gateway's client certificate from now on.
     RevokeCertificate {
         /// Id of the cluster.

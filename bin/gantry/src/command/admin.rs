@@ -47,6 +47,11 @@ async fn act(app: &App, action: AdminAction) -> Outcome {
             write_bundle(&out, &bundle)?;
             println!("{}", out.display());
         }
+        AdminAction::IssueGatewayUser { cluster } => {
+            let cx = Cx::system(app, "adminIssueGatewayUser");
+            let user = gateway::issue_user(&cx, cluster.parse::<Id>()?).await?;
+            println!("{} {}", user.name, user.password.expose());
+        }
         AdminAction::RevokeCertificate { cluster, serial } => {
             let cx = Cx::system(app, "adminRevokeCertificate");
             gateway::revoke_certificate(&cx, cluster.parse::<Id>()?, &serial).await?;

@@ -54,3 +54,33 @@ async fn recover(database: Database) {
     assert!(!nobody.status.success());
     assert!(String::from_utf8_lossy(&nobody.stderr).contains("nobody@example.com"));
 }
+
+#[tokio::test]
+async fn a_gateway_user_signs_in_at_the_etcd_door() {
+    let gantry = Installation::start(Database::Sqlite).await;
+    let data = gantry.folder.path().join("data").display().to_string();
+    let issued =
+        run(&["admin", "--data", &data, "issue-gateway-user", "--cluster", &gantry.cluster]);
+    assert!(issued.status.success(), "{}", String::from_utf8_lossy(&issued.stderr));
+    let printed = String::from_utf8(issued.stdout).unwrap();
+    let (name, password) = printed.trim().split_once(' ').expect("name and password");
+
+    let bundle = gantry.call(Method::GET, &gantry.cluster_path("/gateway_certificate"), None).await;
+    let authority = bundle["ca_certificate"].as_str().unwrap().as_bytes();
+    let door = gantry_testkit::client::builder()
+        .tls_certs_only([reqwest::Certificate::from_pem(authority).unwrap()])
+        .build()
+        .unwrap();
+    let dp = gantry.server.as_ref().unwrap().address("dp");
+    let login = json!({ "name": name, "password": password });
+    let url = format!("{dp}/v3/auth/authenticate");
+    let answer: Value = door.post(&url).json(&login).send().await.unwrap().json().await.unwrap();
+    let token = answer["token"].as_str().expect("a token");
+    let range = json!({ "key": "L2FwaXNpeA==", "range_end": "L2FwaXNpeQ==" });
+    let read = async |token: &str| {
+        let request = door.post(format!("{dp}/v3/kv/range")).header("authorization", token);
+        request.json(&range).send().await.unwrap().status()
+    };
+    assert_eq!(read(token).await, 200);
+    assert_eq!(read("stranger").await, 401);
+}
