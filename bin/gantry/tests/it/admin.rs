@@ -67,7 +67,7 @@ async fn a_gateway_user_signs_in_at_the_etcd_door() {
 
     let bundle = gantry.call(Method::GET, &gantry.cluster_path("/gateway_certificate"), None).await;
     let authority = bundle["ca_certificate"].as_str().unwrap().as_bytes();
-    let door = gantry_testkit::client::builder()
+    let door = client::builder()
         .tls_certs_only([reqwest::Certificate::from_pem(authority).unwrap()])
         .build()
         .unwrap();
