@@ -2,17 +2,19 @@
 //! revision with its keys, and the audit entry.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 
 use futures::future::BoxFuture;
 use gantry_model::{Error, Id, Result, Timestamp};
 use gantry_routing::digest::Digest;
-use gantry_store::audit::AuditRow;
+use gantry_store::Tx;
 use gantry_store::cluster::{self, ClusterRow};
 use gantry_store::revision::{self, ChangeRow, KeyRow, RevisionRow};
-use gantry_store::{Tx, audit};
 use gantry_translate::Keys;
 use serde_json::Value;
 
+use crate::audit::{self, Entry, Ledger};
+use crate::preview::{KeyChange, Preview};
 use crate::{App, Cx, Written};
 
 /// A change under way. The cluster's row is locked: what was read stays true until the commit.
@@ -21,18 +23,15 @@ pub(crate) struct Change<'t> {
     pub(crate) app: App,
     pub(crate) cluster: ClusterRow,
     pub(crate) now: Timestamp,
+    /// Nothing will stay.
+    dry_run: bool,
     /// Told to the caller beside the result.
     pub(crate) warning: Option<String>,
     /// New value of each key that may have changed; `None` for keys to go.
     keys: BTreeMap<String, Option<String>>,
-    audit: Vec<Audit>,
-}
-
-struct Audit {
-    kind: &'static str,
-    id: Id,
-    before: Option<Value>,
-    after: Option<Value>,
+    audit: Vec<Entry>,
+    /// What became of the keys, for a dry run.
+    changes: Vec<KeyChange>,
 }
 
 /// Changes a cluster that the actor may see. Nothing of a failing `work` stays.
@@ -50,14 +49,21 @@ async fn run<T, W>(tx: &mut Tx, cx: Cx, cluster: Id, work: W) -> Result<Written<
 where
     W: for<'c, 't> FnOnce(&'c mut Change<'t>) -> BoxFuture<'c, Result<T>>,
 {
+    if cx.dry_run {
+        tx.rehearse();
+    }
     let row = cluster::lock(tx, cluster).await?.ok_or_else(|| Error::not_found("cluster"))?;
     let before = row.config_version;
     let mut change = Change::new(tx, &cx, row);
     let value = work(&mut change).await?;
     change.write_revision(&cx).await?;
     change.write_audit(&cx, before).await?;
-    let revision = change.cluster.config_version;
-    Ok(Written { value, revision, warning: change.warning })
+    let Change { cluster, warning, changes, .. } = change;
+    if cx.dry_run {
+        let preview = Some(Preview { revision: before, changes });
+        return Ok(Written { value, revision: before, warning, preview });
+    }
+    Ok(Written { value, revision: cluster.config_version, warning, preview: None })
 }
 
 /// Writes what a new cluster serves before anything is configured, in the transaction that made it.
@@ -82,10 +88,12 @@ impl<'t> Change<'t> {
         Self {
             app: cx.app.clone(),
             now: cx.app.now(),
+            dry_run: cx.dry_run,
             cluster,
             warning: None,
             keys: BTreeMap::new(),
             audit: Vec::new(),
+            changes: Vec::new(),
             tx,
         }
     }
@@ -104,11 +112,11 @@ impl<'t> Change<'t> {
     pub(crate) fn audit(
         &mut self,
         kind: &'static str,
-        id: Id,
+        id: impl Display,
         before: Option<Value>,
         after: Option<Value>,
     ) {
-        self.audit.push(Audit { kind, id, before, after });
+        self.audit.push(Entry { kind, id: id.to_string(), before, after });
     }
 
     /// Writes the keys whose bytes differ from the stored ones as the next revision, if any do.
@@ -146,7 +154,7 @@ impl<'t> Change<'t> {
 
     /// What becomes of one key; `None` if it stays as it is.
     fn key_change(
-        &self,
+        &mut self,
         next: i64,
         key: &str,
         value: Option<&str>,
@@ -158,6 +166,9 @@ impl<'t> Change<'t> {
             old.map(|row| self.app.sealer.open_text(&place, &row.value_sealed)).transpose()?;
         if old_value.as_deref() == value {
             return Ok(None);
+        }
+        if self.dry_run {
+            self.changes.push(KeyChange::new(key, old_value.as_deref(), value)?);
         }
         if let Some(old_value) = &old_value {
             digest.remove(key, old_value);
@@ -179,29 +190,10 @@ impl<'t> Change<'t> {
 
     async fn write_audit(&mut self, cx: &Cx, before: i64) -> Result<()> {
         let revision = self.cluster.config_version;
-        for Audit { kind, id, before: old, after } in std::mem::take(&mut self.audit) {
-            let entry = self.app.new_id();
-            let place = audit_place(entry);
-            let seal = |value: Option<Value>| {
-                value.map(|value| self.app.sealer.seal_json(&place, &value)).transpose()
-            };
-            let row = AuditRow {
-                id: entry,
-                org_id: Some(self.cluster.org_id),
-                cluster_id: Some(self.cluster.id),
-                created_at: self.now,
-                actor: cx.actor.label(),
-                operation: cx.operation.to_owned(),
-                request_id: cx.request_id.clone(),
-                object_kind: kind.to_owned(),
-                object_id: id.to_string(),
-                revision: (revision > before).then_some(revision),
-                before_sealed: seal(old)?,
-                after_sealed: seal(after)?,
-            };
-            audit::insert(self.tx, &row).await?;
-        }
-        Ok(())
+        let ledger = Ledger::Cluster { org: self.cluster.org_id, id: self.cluster.id };
+        let entries = std::mem::take(&mut self.audit);
+        let revision = (revision > before).then_some(revision);
+        audit::append(self.tx, cx, &ledger, revision, entries).await
     }
 }
 
@@ -216,10 +208,6 @@ fn sort(changes: &mut [ChangeRow]) {
 /// Where a key's value belongs, as the sealer wants to know it.
 pub(crate) fn key_place(cluster: Id, key: &str) -> String {
     format!("key/{cluster}{key}")
-}
-
-pub(crate) fn audit_place(id: Id) -> String {
-    format!("audit/{id}")
 }
 
 /// Keys that are stored but that nothing translates to any more, and all that something does.

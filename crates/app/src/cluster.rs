@@ -7,7 +7,10 @@ use gantry_routing::digest::Digest;
 use gantry_store::Tx;
 use gantry_store::cluster::{self, ClusterRow};
 use gantry_store::{organization, region};
+use serde_json::json;
 
+use crate::act::act;
+use crate::audit::Ledger;
 use crate::change::{Change, begin, change};
 use crate::{App, Cx, Written, check, mask};
 
@@ -48,11 +51,14 @@ pub async fn create(cx: &Cx, org: Id, create: ClusterCreate) -> Result<Cluster> 
     }
     cx.see_organization(&mut cx.app.db.read().await?, org).await?;
     let origin = cx.clone();
-    let row = cx
-        .app
-        .db
-        .write(move |tx| Box::pin(async move { insert(&origin, tx, org, &name, region_id).await }))
-        .await?;
+    let row = act(cx, Ledger::Organization(org), move |act| {
+        Box::pin(async move {
+            let row = insert(&origin, act.tx, org, &name, region_id).await?;
+            act.audit("cluster", row.id, None, Some(json!({ "name": row.name })));
+            Ok(row)
+        })
+    });
+    let row = row.await?;
     cx.app.renew_server_certificate().await?;
     view(&cx.app, row)
 }

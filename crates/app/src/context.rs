@@ -9,11 +9,13 @@ use gantry_model::{Error, Id, Result, Secret, Timestamp};
 use gantry_store::{Db, Tx};
 use rustls::server::danger::ClientCertVerifier;
 
+use crate::audit::ChainKey;
 use crate::ca::{Ca, ServerIdentity};
 use crate::clock::Clock;
 use crate::feed::Feeds;
 use crate::gateway::Identity;
 use crate::ids::IdSource;
+use crate::preview::Preview;
 use crate::seal::{Sealer, random_bytes};
 use crate::throttle::Throttle;
 use crate::token::Signer;
@@ -57,6 +59,7 @@ pub struct Parts {
     pub(crate) db: Db,
     pub(crate) sealer: Sealer,
     pub(crate) signer: Signer,
+    pub(crate) audit_key: ChainKey,
     pub(crate) ca: Ca,
     pub(crate) server: ServerIdentity,
     /// Made once: every request of a gateway asks it.
@@ -90,6 +93,7 @@ impl App {
         let now = config.clock.now();
         let new_key = || Ok(BASE64.encode(random_bytes::<32>()));
         let signing = installation_secret(&db, &sealer, "token_signing_key", new_key).await?;
+        let audit_key = installation_secret(&db, &sealer, "audit_chain_key", new_key).await?;
         let ca_key = || Ca::generate(now);
         let ca = Ca::parse(&installation_secret(&db, &sealer, "gateway_ca", ca_key).await?)?;
         let names = server_names(&mut db.read().await?, &config.gateway_endpoint).await?;
@@ -97,6 +101,7 @@ impl App {
             server: ServerIdentity::new(&ca, &names, now)?,
             verifier: crate::gateway::verifier(&ca)?,
             signer: Signer::new(signing.as_bytes()),
+            audit_key: ChainKey::new(audit_key),
             feeds: Feeds::default(),
             throttle: Throttle::default(),
             ids: IdSource::new(u16::from_le_bytes(random_bytes::<2>())),
@@ -203,6 +208,8 @@ pub struct Cx {
     /// Operation id of the contract, such as `createApplication`.
     pub operation: &'static str,
     pub request_id: String,
+    /// Writes are checked in full, tell what they would do, and leave nothing behind.
+    pub dry_run: bool,
 }
 
 /// What a write made of a resource.
@@ -213,12 +220,20 @@ pub struct Written<T> {
     pub revision: i64,
     /// Something the caller should know although the write was accepted.
     pub warning: Option<String>,
+    /// What gateways would see, in a dry run.
+    pub preview: Option<Preview>,
 }
 
 impl Cx {
     /// A request of Gantry to itself.
     pub fn system(app: &App, operation: &'static str) -> Self {
-        Self { app: app.clone(), actor: Actor::System, operation, request_id: String::new() }
+        Self {
+            app: app.clone(),
+            actor: Actor::System,
+            operation,
+            request_id: String::new(),
+            dry_run: false,
+        }
     }
 
     /// Id of the user who asks.

@@ -1,4 +1,4 @@
-//! What gateways are served for one resource: the very bytes, without private keys.
+//! What gateways are served for one resource: the very bytes, but for secrets.
 
 use gantry_model::config::{ApiSpec, ApplicationSpec, CertificateSpec, ConsumerSpec, Plugins};
 use gantry_model::{Error, Id, Result};
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::change::key_place;
 use crate::object::{self, Stored};
-use crate::{App, Cx, certificate};
+use crate::{App, Cx, certificate, mask};
 
 /// Arrays that clients look for, present also when they are empty.
 const ARRAYS: [&str; 5] = ["routes", "services", "upstreams", "consumers", "certificates"];
@@ -86,7 +86,7 @@ async fn served(app: &App, tx: &mut Tx, cluster: Id, keys: &Keys) -> Result<Valu
             "create_revision": row.create_revision,
             "mod_revision": row.mod_revision,
             "version": row.version,
-            "value": without_private_keys(&value)?,
+            "value": mask::served(&row.key, &value)?,
         });
         let items = dump.entry(array).or_insert_with(|| Value::Array(Vec::new()));
         if let Some(items) = items.as_array_mut() {
@@ -94,16 +94,4 @@ async fn served(app: &App, tx: &mut Tx, cluster: Id, keys: &Keys) -> Result<Valu
         }
     }
     Ok(Value::Object(dump))
-}
-
-/// The same bytes unless there is a private key to leave out.
-fn without_private_keys(text: &str) -> Result<String> {
-    let mut value: Value = serde_json::from_str(text).map_err(Error::internal)?;
-    let Some(fields) = value.as_object_mut() else { return Ok(text.to_owned()) };
-    let is_certificate = fields.contains_key("cert");
-    let mut gone = is_certificate && fields.remove("key").is_some();
-    gone |= is_certificate && fields.remove("keys").is_some();
-    let tls = fields.get_mut("tls").and_then(Value::as_object_mut);
-    gone |= tls.is_some_and(|tls| tls.remove("client_key").is_some());
-    if gone { serde_json::to_string(&value).map_err(Error::internal) } else { Ok(text.to_owned()) }
 }

@@ -12,11 +12,13 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use serde::Serialize;
+use serde_json::json;
 use subtle::ConstantTimeEq as _;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
 use crate::ca::Ca;
+use crate::change::change;
 use crate::seal::random_text;
 use crate::token::{Claims, Use};
 use crate::{App, Cx};
@@ -59,23 +61,23 @@ pub struct GatewayUser {
 
 /// Makes a new client certificate for gateways of a cluster.
 pub async fn issue_certificate(cx: &Cx, id: Id) -> Result<TlsBundle> {
-    let mut tx = cx.app.db.read().await?;
-    cx.see_cluster(&mut tx, id).await?;
-    let found = cluster::find(&mut tx, id).await?.ok_or_else(|| Error::not_found("cluster"))?;
-    drop(tx);
-    let now = cx.app.now();
-    let issued = cx.app.ca.issue_gateway(found.org_id, id, now)?;
-    let row = GatewayCertificateRow {
-        serial: issued.serial,
-        cluster_id: id,
-        not_after: issued.not_after,
-        created_at: now,
-        revoked_at: None,
-    };
-    cx.app
-        .db
-        .write(move |tx| Box::pin(async move { gateway::insert_certificate(tx, &row).await }))
-        .await?;
+    let issued = change(cx, id, move |change| {
+        Box::pin(async move {
+            let issued = change.app.ca.issue_gateway(change.cluster.org_id, id, change.now)?;
+            let row = GatewayCertificateRow {
+                serial: issued.serial.clone(),
+                cluster_id: id,
+                not_after: issued.not_after,
+                created_at: change.now,
+                revoked_at: None,
+            };
+            gateway::insert_certificate(change.tx, &row).await?;
+            let record = json!({ "serial": issued.serial, "not_after": issued.not_after });
+            change.audit("gateway_certificate", &issued.serial, None, Some(record));
+            Ok(issued)
+        })
+    });
+    let issued = issued.await?.value;
     Ok(TlsBundle {
         certificate: issued.certificate,
         private_key: issued.private_key,
@@ -85,31 +87,33 @@ pub async fn issue_certificate(cx: &Cx, id: Id) -> Result<TlsBundle> {
 
 /// Ends a certificate before its time; `serial` in hex, as certificates show it.
 pub async fn revoke_certificate(cx: &Cx, id: Id, serial: &str) -> Result<()> {
-    cx.see_cluster(&mut cx.app.db.read().await?, id).await?;
     let serial: String = serial.chars().filter(|c| *c != ':').collect::<String>().to_lowercase();
-    let now = cx.app.now();
-    let known = cx
-        .app
-        .db
-        .write(move |tx| {
-            Box::pin(async move { gateway::revoke_certificate(tx, id, &serial, now).await })
+    let revoked = change(cx, id, move |change| {
+        Box::pin(async move {
+            if !gateway::revoke_certificate(change.tx, id, &serial, change.now).await? {
+                return Err(Error::not_found("gateway certificate"));
+            }
+            let record = json!({ "revoked_at": change.now });
+            change.audit("gateway_certificate", &serial, None, Some(record));
+            Ok(())
         })
-        .await?;
-    if known { Ok(()) } else { Err(Error::not_found("gateway certificate")) }
+    });
+    revoked.await.map(|_| ())
 }
 
 /// Makes a gateway user, for gateways that cannot show a certificate.
 pub async fn issue_user(cx: &Cx, id: Id) -> Result<GatewayUser> {
-    cx.see_cluster(&mut cx.app.db.read().await?, id).await?;
     let name = format!("gateway-{}", cx.app.new_id());
     let password = Secret::new(random_text::<24>());
-    let (hash, now, kept) = (cx.app.sealer.hash(password.expose()), cx.app.now(), name.clone());
-    cx.app
-        .db
-        .write(move |tx| {
-            Box::pin(async move { gateway::insert_token(tx, &kept, id, &hash, now).await })
+    let (hash, kept) = (cx.app.sealer.hash(password.expose()), name.clone());
+    let issued = change(cx, id, move |change| {
+        Box::pin(async move {
+            gateway::insert_token(change.tx, &kept, id, &hash, change.now).await?;
+            change.audit("gateway_user", &kept, None, Some(json!({ "name": kept })));
+            Ok(())
         })
-        .await?;
+    });
+    issued.await?;
     Ok(GatewayUser { name, password })
 }
 

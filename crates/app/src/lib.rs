@@ -5,8 +5,10 @@
 
 pub mod access;
 pub mod access_token;
+mod act;
 pub mod api;
 pub mod application;
+pub mod audit;
 mod ca;
 pub mod certificate;
 mod change;
@@ -26,6 +28,7 @@ mod object;
 pub mod organization;
 mod password;
 pub mod plugin;
+pub mod preview;
 mod reconcile;
 pub mod region;
 pub mod sample;

@@ -1,6 +1,7 @@
 //! What answers and the audit show instead of secrets, and how a mask that comes back is undone.
 
 use gantry_model::config::{ConsumerSpec, Plugins};
+use gantry_model::{Error, Result};
 use gantry_routing::plugin::{self, Role};
 use serde_json::{Map, Value};
 
@@ -39,7 +40,7 @@ pub(crate) fn plugins(mut plugins: Plugins) -> Plugins {
     for (name, config) in &mut plugins {
         let Some(config) = config.as_object_mut() else { continue };
         if plugin::get(name).is_some() {
-            plugin::visit_secrets(name, Role::Switch, config, |secret| *secret = Value::from(MASK));
+            mask_plugin(name, Role::Switch, config);
         } else {
             mask_fields(config);
         }
@@ -77,6 +78,40 @@ pub(crate) fn document(mut value: Value) -> Value {
         mask_fields(fields);
     }
     value
+}
+
+/// A served document as people may see it: the same bytes, but that private keys are left out and
+/// other secrets masked.
+pub(crate) fn served(key: &str, text: &str) -> Result<String> {
+    let mut value: Value = serde_json::from_str(text).map_err(Error::internal)?;
+    let Some(fields) = value.as_object_mut() else { return Ok(text.to_owned()) };
+    let mut parts = key.trim_start_matches("/apisix/").splitn(2, '/');
+    let (directory, id) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    match directory {
+        "ssls" => {
+            fields.remove("key");
+            fields.remove("keys");
+        }
+        "plugin_metadata" => mask_plugin(id, Role::Metadata, fields),
+        _ => {
+            let role = if directory == "consumers" { Role::Consumer } else { Role::Switch };
+            if let Some(plugins) = fields.get_mut("plugins").and_then(Value::as_object_mut) {
+                for (name, config) in plugins {
+                    config.as_object_mut().into_iter().for_each(|own| mask_plugin(name, role, own));
+                }
+            }
+        }
+    }
+    for (group, secret) in [("tls", "client_key"), ("client", "token")] {
+        if let Some(group) = fields.get_mut(group).and_then(Value::as_object_mut) {
+            group.remove(secret);
+        }
+    }
+    Ok(value.to_string())
+}
+
+fn mask_plugin(name: &str, role: Role, config: &mut Map<String, Value>) {
+    plugin::visit_secrets(name, role, config, |secret| *secret = Value::from(MASK));
 }
 
 fn mask_fields(fields: &mut Map<String, Value>) {

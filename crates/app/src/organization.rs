@@ -5,7 +5,9 @@ use gantry_model::organization::Organization;
 use gantry_model::{Error, Id, Result};
 use gantry_store::{Tx, organization};
 
-use crate::{Cx, cluster};
+use crate::act::act;
+use crate::audit::Ledger;
+use crate::{Cx, check, cluster};
 
 /// The one plan of a self-hosted installation: no limits (design §4).
 const PLAN_ID: i64 = 1;
@@ -24,13 +26,15 @@ pub async fn create(cx: &Cx, name: &str) -> Result<Organization> {
         return Err(Error::invalid_field("name", "must not be blank", "\"Acme\""));
     }
     let (origin, owner, name) = (cx.clone(), cx.user_id()?.to_owned(), name.to_owned());
-    let created = cx
-        .app
-        .db
-        .write(move |tx| {
-            Box::pin(async move { insert(&origin, tx, &owner, &name).await.map(|(org, _)| org) })
+    let id = cx.app.new_id();
+    let created = act(cx, Ledger::Organization(id), move |act| {
+        Box::pin(async move {
+            let (made, _) = insert(&origin, act.tx, id, &owner, &name).await?;
+            act.audit("organization", id, None, Some(check::json(&made)?));
+            Ok(made)
         })
-        .await?;
+    });
+    let created = created.await?;
     cx.app.renew_server_certificate().await?;
     Ok(created)
 }
@@ -48,11 +52,12 @@ pub async fn initialize(cx: &Cx, name: &str) -> Result<Organization> {
 pub(crate) async fn insert(
     cx: &Cx,
     tx: &mut Tx,
+    id: Id,
     owner: &str,
     name: &str,
 ) -> Result<(Organization, Id)> {
     let app = &cx.app;
-    let (id, now) = (app.new_id(), app.now());
+    let now = app.now();
     let plan_id = Id::new(PLAN_ID).ok_or_else(|| Error::internal("a plan without id"))?;
     let created = Organization {
         id,

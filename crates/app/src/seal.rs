@@ -84,7 +84,7 @@ fn nonce(bytes: &[u8]) -> Result<XNonce> {
     XNonce::try_from(bytes).map_err(Error::internal)
 }
 
-fn keyed_hash(key: &[u8], text: &[u8]) -> Vec<u8> {
+pub(crate) fn keyed_hash(key: &[u8], text: &[u8]) -> Vec<u8> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     mac.update(text);
     mac.finalize().into_bytes().to_vec()

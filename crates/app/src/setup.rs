@@ -113,7 +113,7 @@ async fn insert(app: &App, owner: UserRow) -> Result<Option<(Id, Id)>> {
                 gantry_store::region::insert(tx, &region).await?;
                 user::insert(tx, &owner).await?;
                 let (made, cluster) =
-                    organization::insert(&cx, tx, &owner.id, ORGANIZATION).await?;
+                    organization::insert(&cx, tx, cx.app.new_id(), &owner.id, ORGANIZATION).await?;
                 Ok(Some((made.id, cluster)))
             })
         })

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use gantry_app::Written;
+use gantry_app::preview::Preview;
 use http::header::{CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
@@ -20,20 +21,26 @@ pub struct Answer<T> {
     payload: Option<T>,
     warning: Option<String>,
     revision: Option<i64>,
+    preview: Option<Preview>,
     cookie: Option<HeaderValue>,
 }
 
 impl<T> Answer<T> {
     #[must_use]
     pub fn new(payload: T) -> Self {
-        Self { payload: Some(payload), warning: None, revision: None, cookie: None }
+        Self { payload: Some(payload), ..Self::nothing() }
     }
 
     /// The object a write left behind, with the revision that carries it to the gateways.
     #[must_use]
     pub fn written(written: Written<T>) -> Self {
-        let Written { value, revision, warning } = written;
-        Self { payload: Some(value), warning, revision: Some(revision), cookie: None }
+        let Written { value, revision, warning, preview } = written;
+        let revision = preview.is_none().then_some(revision);
+        Self { payload: Some(value), warning, revision, preview, cookie: None }
+    }
+
+    fn nothing() -> Self {
+        Self { payload: None, warning: None, revision: None, preview: None, cookie: None }
     }
 
     /// Sets a cookie along with the answer.
@@ -45,22 +52,22 @@ impl<T> Answer<T> {
     /// The same answer around another payload.
     #[must_use]
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
-        let Self { payload, warning, revision, cookie } = self;
-        Answer { payload: payload.map(change), warning, revision, cookie }
+        let Self { payload, warning, revision, preview, cookie } = self;
+        Answer { payload: payload.map(change), warning, revision, preview, cookie }
     }
 }
 
 impl Answer<()> {
     #[must_use]
     pub fn empty() -> Self {
-        Self { payload: None, warning: None, revision: None, cookie: None }
+        Self::nothing()
     }
 
     /// A write that leaves nothing to show.
     #[must_use]
     pub fn done<T>(written: Written<T>) -> Self {
-        let answer = Answer::written(written);
-        Self { payload: None, warning: answer.warning, revision: answer.revision, cookie: None }
+        let Answer { payload: _, warning, revision, preview, cookie } = Answer::written(written);
+        Self { payload: None, warning, revision, preview, cookie }
     }
 }
 
@@ -74,6 +81,9 @@ pub struct Envelope<'a, T> {
     pub error: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<&'a str>,
+    /// Of a dry run: what gateways would see (Gantry's addition).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preview: Option<&'a Preview>,
 }
 
 #[derive(Serialize)]
@@ -96,9 +106,14 @@ impl<T: Serialize> Envelope<'_, T> {
 
 impl<T: Serialize> IntoResponse for Answer<T> {
     fn into_response(self) -> Response {
-        let Self { payload, warning, revision, cookie } = self;
-        let status = Status { code: 0, message: "OK" };
-        let envelope = Envelope { status, payload, error: None, warning: warning.as_deref() };
+        let Self { payload, warning, revision, preview, cookie } = self;
+        let envelope = Envelope {
+            status: Status { code: 0, message: "OK" },
+            payload,
+            error: None,
+            warning: warning.as_deref(),
+            preview: preview.as_ref(),
+        };
         let mut response = envelope.respond(StatusCode::OK);
         if let Some(revision) = revision {
             response.headers_mut().insert(REVISION, revision.into());

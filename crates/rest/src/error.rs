@@ -59,6 +59,7 @@ impl IntoResponse for Failure {
             payload: None,
             error: Some(&error.message),
             warning: None,
+            preview: None,
         };
         let mut response = envelope.respond(status);
         if status == StatusCode::UNAUTHORIZED {

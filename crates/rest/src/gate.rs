@@ -5,8 +5,9 @@ use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use gantry_app::access::{self, Rule, Scope, Subject};
 use gantry_app::gateway::Identity;
-use gantry_app::{Actor, App, Cx, access, application, session};
+use gantry_app::{Actor, App, Cx, session};
 use gantry_model::{Error, ErrorCode, Id, Result};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, ORIGIN};
 use http::request::Parts;
@@ -14,10 +15,9 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 
-use crate::contract::{Operation, Raw};
+use crate::contract::{DRY_RUN, Operation, Raw};
 use crate::error::Failure;
 use crate::frame::{ActorName, RequestId};
-use crate::routes::Access;
 
 /// Largest request body: a certificate chain or a large application fits many times.
 pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -33,7 +33,7 @@ const CLUSTER_HEADER: &str = "X-API7-Cloud-Gateway-Cluster-ID";
 pub struct Gate {
     pub app: App,
     pub operation: &'static Operation,
-    pub access: Access,
+    pub rule: Rule,
 }
 
 pub async fn gate(State(gate): State<Gate>, request: Request, next: Next) -> Response {
@@ -54,10 +54,10 @@ pub async fn gate(State(gate): State<Gate>, request: Request, next: Next) -> Res
 impl Gate {
     /// Nothing of the body is read before the caller is known.
     async fn authenticate(&self, parts: &Parts) -> Result<Option<Cx>, Failure> {
-        if self.access == Access::Gateway && parts.extensions.get::<Identity>().is_none() {
+        if self.rule.scope == Scope::Gateway && parts.extensions.get::<Identity>().is_none() {
             return Err(Error::unauthorized("show the certificate of a gateway").into());
         }
-        if matches!(self.access, Access::Public | Access::Gateway) {
+        if matches!(self.rule.scope, Scope::Public | Scope::Gateway) {
             return Ok(None);
         }
         let (token, by_cookie) = credential(&parts.headers).ok_or_else(|| {
@@ -77,6 +77,7 @@ impl Gate {
             actor,
             operation: &self.operation.id,
             request_id: request_id.unwrap_or_default(),
+            dry_run: false,
         }))
     }
 
@@ -101,39 +102,26 @@ impl Gate {
         if let Some(owner) = application {
             check_cluster(owner, &checked.params)?;
         }
-        parts.extensions.insert(checked);
         if let Some(cx) = cx {
-            parts.extensions.insert(cx);
+            let dry_run = checked.params[DRY_RUN] == true;
+            parts.extensions.insert(Cx { dry_run, ..cx });
         }
+        parts.extensions.insert(checked);
         Ok(())
     }
 
-    /// Refuses ids of others as unknown ones. Answers the cluster of the application in the path,
-    /// if there is one. What is no id at all is left to the contract.
+    /// Refuses who may not call. Answers the cluster of the application in a path without one.
     async fn authorize(&self, cx: &Cx, path: &[(String, String)]) -> Result<Option<Id>> {
         let id = |name: &str| {
             let found = path.iter().find(|(key, _)| key == name);
             found.and_then(|(_, text)| text.parse::<Id>().ok())
         };
-        match self.access {
-            Access::Public | Access::SignedIn | Access::Gateway => {}
-            Access::Organization => {
-                if let Some(id) = id("id") {
-                    access::organization(cx, id).await?;
-                }
-            }
-            Access::Cluster => {
-                if let Some(id) = id("cluster_id") {
-                    access::cluster(cx, id).await?;
-                }
-            }
-            Access::Application => {
-                if let Some(id) = id("app_id") {
-                    return application::cluster_of(cx, id).await.map(Some);
-                }
-            }
-        }
-        Ok(None)
+        let subject = Subject {
+            organization: id("id").filter(|_| self.rule.scope == Scope::Organization),
+            cluster: id("cluster_id"),
+            application: id("app_id"),
+        };
+        access::enforce(cx, &self.rule, subject).await
     }
 }
 

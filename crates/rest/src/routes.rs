@@ -1,11 +1,13 @@
-//! The REST API on one page: which handler answers which operation of the contract, and for whom.
-//! Method, path and every rule on parameters and bodies come from the contract itself.
+//! The REST API on one page: which handler answers which operation of the contract.
+//! Method, path and every rule on parameters and bodies come from the contract itself, who may call
+//! from the table of permissions (`gantry_app::access`).
 
 use axum::Router;
 use axum::handler::Handler;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodFilter, MethodRouter, get, on};
 use gantry_app::App;
+use gantry_app::access::{self, Scope};
 use http::Method;
 
 use crate::contract::contract;
@@ -15,106 +17,86 @@ use crate::{
     heartbeat, instance, label, organization, plugin, probe, region, session,
 };
 
-/// Who may call an operation. What a signed-in user may see is decided by membership in the
-/// organization that the id in the path leads to; foreign ids are answered as unknown ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Anybody.
-    Public,
-    /// Any signed-in user.
-    SignedIn,
-    /// Members of the organization `id`.
-    Organization,
-    /// Members of the organization that owns the cluster `cluster_id`.
-    Cluster,
-    /// Members of the organization that owns the application `app_id`.
-    Application,
-    /// Gateways, on the port of their own.
-    Gateway,
-}
-
 /// One line of the list.
 pub struct Route {
     pub id: &'static str,
-    pub access: Access,
     mount: Box<dyn Fn(MethodFilter) -> MethodRouter<App>>,
 }
 
-fn op<H, T>(id: &'static str, access: Access, handler: H) -> Route
+fn op<H, T>(id: &'static str, handler: H) -> Route
 where
     H: Handler<T, App>,
     T: 'static,
 {
-    Route { id, access, mount: Box::new(move |filter| on(filter, handler.clone())) }
+    Route { id, mount: Box::new(move |filter| on(filter, handler.clone())) }
 }
 
-/// Operation, access, handler.
+/// Operation and handler.
 #[rustfmt::skip]
 pub fn routes() -> Vec<Route> {
-    use Access::{Application, Cluster, Gateway, Organization, Public, SignedIn};
     vec![
-        op("loginRedirect",             Public,       session::login_page),
-        op("login",                     Public,       session::login),
-        op("logout",                    SignedIn,     session::logout),
-        op("getCurrentUser",            SignedIn,     session::me),
-        op("listAccessTokens",          SignedIn,     access_token::list),
-        op("createAccessToken",         SignedIn,     access_token::create),
-        op("deleteAccessToken",         SignedIn,     access_token::delete),
-        op("deleteAllAccessTokens",     SignedIn,     access_token::delete_all),
+        op("loginRedirect",                  session::login_page),
+        op("login",                          session::login),
+        op("logout",                         session::logout),
+        op("getCurrentUser",                 session::me),
+        op("listAccessTokens",               access_token::list),
+        op("createAccessToken",              access_token::create),
+        op("deleteAccessToken",              access_token::delete),
+        op("deleteAllAccessTokens",          access_token::delete_all),
 
-        op("createOrganization",        SignedIn,     organization::create),
-        op("initializeOrganization",    SignedIn,     organization::initialize),
-        op("getOrganization",           Organization, organization::get),
-        op("listRegions",               SignedIn,     region::list),
+        op("createOrganization",             organization::create),
+        op("initializeOrganization",         organization::initialize),
+        op("getOrganization",                organization::get),
+        op("listRegions",                    region::list),
 
-        op("listClusters",              Organization, cluster::list),
-        op("createCluster",             Organization, cluster::create),
-        op("getCluster",                Cluster,      cluster::get),
-        op("updateClusterSettings",     Cluster,      cluster::update_settings),
-        op("updateClusterPlugins",      Cluster,      cluster::update_plugins),
+        op("listClusters",                   cluster::list),
+        op("createCluster",                  cluster::create),
+        op("getCluster",                     cluster::get),
+        op("updateClusterSettings",          cluster::update_settings),
+        op("updateClusterPlugins",           cluster::update_plugins),
 
-        op("generateGatewayCertificate", Cluster,     instance::issue_certificate),
-        op("getStartupConfigTemplate",  Cluster,      instance::startup_config),
-        op("listGatewayInstances",      Cluster,      instance::list),
-        op("reportHeartbeat",           Gateway,      heartbeat::report),
+        op("generateGatewayCertificate",     instance::issue_certificate),
+        op("getStartupConfigTemplate",       instance::startup_config),
+        op("listGatewayInstances",           instance::list),
+        op("reportHeartbeat",                heartbeat::report),
 
-        op("listApplications",          Cluster,      application::list),
-        op("createApplication",         Cluster,      application::create),
-        op("getApplication",            Cluster,      application::get),
-        op("updateApplication",         Cluster,      application::replace),
-        op("patchApplication",          Cluster,      application::patch),
-        op("deleteApplication",         Cluster,      application::delete),
-        op("deleteAllApplications",     Cluster,      application::delete_all),
+        op("listApplications",               application::list),
+        op("createApplication",              application::create),
+        op("getApplication",                 application::get),
+        op("updateApplication",              application::replace),
+        op("patchApplication",               application::patch),
+        op("deleteApplication",              application::delete),
+        op("deleteAllApplications",          application::delete_all),
 
-        op("listAPIs",                  Application,  api::list),
-        op("createAPI",                 Application,  api::create),
-        op("getAPI",                    Application,  api::get),
-        op("updateAPI",                 Application,  api::replace),
-        op("patchAPI",                  Application,  api::patch),
-        op("deleteAPI",                 Application,  api::delete),
-        op("deleteAllAPIs",             Application,  api::delete_all),
-        op("searchAPIs",                Cluster,      api::search),
+        op("listAPIs",                       api::list),
+        op("createAPI",                      api::create),
+        op("getAPI",                         api::get),
+        op("updateAPI",                      api::replace),
+        op("patchAPI",                       api::patch),
+        op("deleteAPI",                      api::delete),
+        op("deleteAllAPIs",                  api::delete_all),
+        op("searchAPIs",                     api::search),
 
-        op("listConsumers",             Cluster,      consumer::list),
-        op("createConsumer",            Cluster,      consumer::create),
-        op("getConsumer",               Cluster,      consumer::get),
-        op("updateConsumer",            Cluster,      consumer::replace),
-        op("patchConsumer",             Cluster,      consumer::patch),
-        op("deleteConsumer",            Cluster,      consumer::delete),
+        op("listConsumers",                  consumer::list),
+        op("createConsumer",                 consumer::create),
+        op("getConsumer",                    consumer::get),
+        op("updateConsumer",                 consumer::replace),
+        op("patchConsumer",                  consumer::patch),
+        op("deleteConsumer",                 consumer::delete),
 
-        op("listCertificates",          Cluster,      certificate::list),
-        op("createCertificate",         Cluster,      certificate::create),
-        op("getCertificate",            Cluster,      certificate::get),
-        op("updateCertificate",         Cluster,      certificate::replace),
-        op("patchCertificate",          Cluster,      certificate::patch),
-        op("deleteCertificate",         Cluster,      certificate::delete),
+        op("listCertificates",               certificate::list),
+        op("createCertificate",              certificate::create),
+        op("getCertificate",                 certificate::get),
+        op("updateCertificate",              certificate::replace),
+        op("patchCertificate",               certificate::patch),
+        op("deleteCertificate",              certificate::delete),
 
-        op("listLabels",                Cluster,      label::list),
-        op("debugResource",             Cluster,      debug::dump),
-        op("getPluginSchema",           SignedIn,     plugin::schema),
-        op("getPluginMetadataSchema",   SignedIn,     plugin::metadata_schema),
-        op("listAvailablePlugins",      Organization, plugin::available),
-        op("listVariables",             SignedIn,     plugin::variables),
+        op("listLabels",                     label::list),
+        op("debugResource",                  debug::dump),
+        op("getPluginSchema",                plugin::schema),
+        op("getPluginMetadataSchema",        plugin::metadata_schema),
+        op("listAvailablePlugins",           plugin::available),
+        op("listVariables",                  plugin::variables),
     ]
 }
 
@@ -187,11 +169,11 @@ pub fn router(app: App) -> Router {
         .route("/healthz", get(probe::healthy))
         .route("/readyz", get(probe::ready))
         .route("/api/openapi.json", get(probe::contract));
-    for route in routes().into_iter().filter(|route| route.access != Access::Gateway) {
+    for route in routes().into_iter().filter(|route| scope(route.id) != Some(Scope::Gateway)) {
         router = mount(router, &app, &route);
     }
     for id in NOT_BUILT_YET {
-        router = mount(router, &app, &op(id, Access::SignedIn, fallback::not_built));
+        router = mount(router, &app, &op(id, fallback::not_built));
     }
     finish(router, app)
 }
@@ -199,21 +181,28 @@ pub fn router(app: App) -> Router {
 /// What gateways call; the caller puts `Extension<Identity>` on each request.
 pub fn dp_router(app: App) -> Router {
     let mut router = Router::new();
-    for route in routes().into_iter().filter(|route| route.access == Access::Gateway) {
+    for route in routes().into_iter().filter(|route| scope(route.id) == Some(Scope::Gateway)) {
         router = mount(router, &app, &route);
     }
     finish(router, app)
 }
 
 fn mount(mut router: Router<App>, app: &App, route: &Route) -> Router<App> {
-    let Some(operation) = contract().operation(route.id) else { return router };
-    let guard = Gate { app: app.clone(), operation, access: route.access };
+    let (Some(operation), Some(rule)) = (contract().operation(route.id), access::rule(route.id))
+    else {
+        return router;
+    };
+    let guard = Gate { app: app.clone(), operation, rule };
     for (method, path) in &operation.spellings {
         let handler = (route.mount)(filter(method));
         let guarded = handler.route_layer(from_fn_with_state(guard.clone(), gate));
         router = router.route(path, guarded);
     }
     router
+}
+
+fn scope(operation: &str) -> Option<Scope> {
+    access::rule(operation).map(|rule| rule.scope)
 }
 
 fn filter(method: &Method) -> MethodFilter {
@@ -245,17 +234,24 @@ mod tests {
     }
 
     #[test]
-    fn access_fits_the_ids_in_the_path() {
-        for route in routes() {
-            let path = contract().operation(route.id).unwrap().path().to_owned();
-            let expected = match route.access {
-                Access::Public | Access::SignedIn => continue,
-                Access::Organization => "/orgs/{id}",
-                Access::Cluster => "/clusters/{cluster_id}",
-                Access::Application => "/apps/{app_id}",
-                Access::Gateway => "/dp/",
+    fn every_operation_has_a_line_in_the_table_of_permissions() {
+        let ruled: BTreeSet<&str> = access::rules().map(|rule| rule.operation).collect();
+        let wanted: BTreeSet<&str> = contract().operations().map(|one| one.id.as_str()).collect();
+        assert_eq!(ruled, wanted);
+    }
+
+    #[test]
+    fn scopes_fit_the_ids_in_the_path() {
+        for rule in access::rules() {
+            let path = contract().operation(rule.operation).unwrap().path().to_owned();
+            let expected = match rule.scope {
+                Scope::Public | Scope::User => continue,
+                Scope::Organization => "/orgs/{id}",
+                Scope::Cluster => "/clusters/{cluster_id}",
+                Scope::Application => "/apps/{app_id}",
+                Scope::Gateway => "/dp/",
             };
-            assert!(path.contains(expected), "{}: {path}", route.id);
+            assert!(path.contains(expected), "{}: {path}", rule.operation);
         }
     }
 }

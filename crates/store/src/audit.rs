@@ -1,4 +1,4 @@
-//! Who changed what. `before` and `after` arrive masked and sealed.
+//! Who changed what, in ledgers. `before` and `after` arrive masked and sealed, the hashes made.
 
 use gantry_model::{Id, Result, Timestamp};
 
@@ -21,6 +21,20 @@ pub struct AuditRow {
     pub revision: Option<i64>,
     pub before_sealed: Option<String>,
     pub after_sealed: Option<String>,
+    /// The chain this entry is part of, such as `cluster/7`.
+    pub ledger: String,
+    /// Position in the ledger, from 1.
+    pub seq: i64,
+    /// Over this entry and the hash before it.
+    pub hash: String,
+}
+
+/// The newest entry of a ledger.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    pub seq: i64,
+    /// Empty while there is no entry.
+    pub hash: String,
 }
 
 fn audit(row: &Row) -> Result<AuditRow> {
@@ -37,14 +51,17 @@ fn audit(row: &Row) -> Result<AuditRow> {
         revision: row.int_or_null("revision")?,
         before_sealed: row.text_or_null("before_sealed")?,
         after_sealed: row.text_or_null("after_sealed")?,
+        ledger: row.text("ledger")?,
+        seq: row.int("seq")?,
+        hash: row.text("hash")?,
     })
 }
 
 pub async fn insert(tx: &mut Tx, entry: &AuditRow) -> Result<()> {
     tx.run(
         "INSERT INTO audit (id, org_id, cluster_id, created_at, actor, operation, request_id,
-             object_kind, object_id, revision, before_sealed, after_sealed)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+             object_kind, object_id, revision, before_sealed, after_sealed, ledger, seq, hash)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         vals![
             entry.id,
             entry.org_id,
@@ -58,10 +75,76 @@ pub async fn insert(tx: &mut Tx, entry: &AuditRow) -> Result<()> {
             entry.revision,
             entry.before_sealed.as_deref(),
             entry.after_sealed.as_deref(),
+            &entry.ledger,
+            entry.seq,
+            &entry.hash,
         ],
     )
     .await?;
     Ok(())
+}
+
+/// The head of a ledger, held by this transaction until it ends: whoever has it writes the next
+/// entries.
+pub async fn lock_head(tx: &mut Tx, ledger: &str) -> Result<Head> {
+    tx.run(
+        "INSERT INTO audit_heads (ledger, seq, hash) VALUES ($1, 0, '')
+         ON CONFLICT (ledger) DO UPDATE SET seq = audit_heads.seq",
+        vals![ledger],
+    )
+    .await?;
+    let row = tx.row("SELECT seq, hash FROM audit_heads WHERE ledger = $1", vals![ledger]).await?;
+    row.as_ref().map_or_else(|| Ok(Head::default()), head)
+}
+
+pub async fn set_head(tx: &mut Tx, ledger: &str, head: &Head) -> Result<()> {
+    tx.run(
+        "UPDATE audit_heads SET seq = $2, hash = $3 WHERE ledger = $1",
+        vals![ledger, head.seq, &head.hash],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Every ledger with its head, by name.
+pub async fn heads(tx: &mut Tx) -> Result<Vec<(String, Head)>> {
+    let rows = tx.all("SELECT ledger, seq, hash FROM audit_heads ORDER BY ledger", vals![]).await?;
+    rows.iter().map(|row| Ok((row.text("ledger")?, head(row)?))).collect()
+}
+
+/// Number of entries in a ledger.
+pub async fn count(tx: &mut Tx, ledger: &str) -> Result<i64> {
+    let row =
+        tx.row("SELECT COUNT(*) AS entries FROM audit WHERE ledger = $1", vals![ledger]).await?;
+    row.map_or(Ok(0), |row| row.int("entries"))
+}
+
+/// Ledgers that have entries and no head.
+pub async fn orphans(tx: &mut Tx) -> Result<Vec<String>> {
+    let rows = tx
+        .all(
+            "SELECT DISTINCT a.ledger AS ledger FROM audit a
+             LEFT JOIN audit_heads h ON h.ledger = a.ledger
+             WHERE a.ledger <> '' AND h.ledger IS NULL ORDER BY a.ledger",
+            vals![],
+        )
+        .await?;
+    rows.iter().map(|row| row.text("ledger")).collect()
+}
+
+fn head(row: &Row) -> Result<Head> {
+    Ok(Head { seq: row.int("seq")?, hash: row.text("hash")? })
+}
+
+/// Up to `limit` entries of a ledger after the one at position `seq`, oldest first.
+pub async fn after(tx: &mut Tx, ledger: &str, seq: i64, limit: i64) -> Result<Vec<AuditRow>> {
+    let rows = tx
+        .all(
+            "SELECT * FROM audit WHERE ledger = $1 AND seq > $2 ORDER BY seq, id LIMIT $3",
+            vals![ledger, seq, limit],
+        )
+        .await?;
+    rows.iter().map(audit).collect()
 }
 
 /// Entries about a cluster, newest first.

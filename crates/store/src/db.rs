@@ -109,9 +109,12 @@ where
 {
     let transaction = pool.begin().await.map_err(failed)?;
     let mut tx = Tx::new(Link::PostgresTx(transaction));
-    // On an error the transaction is dropped, which rolls it back.
+    // On an error or after a rehearsal the transaction is dropped, which rolls it back.
     let value = work(&mut tx).await?;
     let hooks = std::mem::take(&mut tx.after_commit);
+    if tx.rehearsal {
+        return Ok(value);
+    }
     if let Link::PostgresTx(transaction) = tx.link {
         transaction.commit().await.map_err(failed)?;
     }
@@ -126,6 +129,8 @@ pub(crate) type Hook = Box<dyn FnOnce() + Send>;
 pub struct Tx {
     pub(crate) link: Link,
     pub(crate) after_commit: Vec<Hook>,
+    /// Nothing of this transaction may stay, whatever it answers.
+    pub(crate) rehearsal: bool,
 }
 
 pub(crate) enum Link {
@@ -143,13 +148,19 @@ enum Conn<'t> {
 
 impl Tx {
     pub(crate) fn new(link: Link) -> Self {
-        Self { link, after_commit: Vec::new() }
+        Self { link, after_commit: Vec::new(), rehearsal: false }
     }
 
     /// Calls `hook` once this transaction is durable, and never if it is not. Hooks of one SQLite
     /// database run in the order of their commits.
     pub fn after_commit(&mut self, hook: impl FnOnce() + Send + 'static) {
         self.after_commit.push(Box::new(hook));
+    }
+
+    /// Undoes everything at the end, hooks included, although the work succeeded: its answer tells
+    /// what would have happened.
+    pub fn rehearse(&mut self) {
+        self.rehearsal = true;
     }
 
     fn conn(&mut self) -> Conn<'_> {

@@ -6,7 +6,8 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgPool, Row as _, Sqli
 use crate::db::failed;
 
 /// Every migration in order; the number is the position, from 1.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_start.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("../migrations/0001_start.sql"), include_str!("../migrations/0002_ledgers.sql")];
 
 /// Key of the advisory lock that lets one server at a time migrate.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7250115)";
@@ -52,7 +53,7 @@ fn pending(done: i64) -> Result<impl Iterator<Item = (i64, &'static str)>> {
              start the newer Gantry that wrote it, or restore a backup from before the upgrade"
         )));
     }
-    Ok((1..).zip(MIGRATIONS).filter(move |(version, _)| *version > done))
+    Ok((1..).zip(MIGRATIONS.iter().copied()).filter(move |(version, _)| *version > done))
 }
 
 #[cfg(test)]
@@ -68,7 +69,9 @@ mod tests {
         sqlx::query(super::record(99)).execute(&mut conn).await.expect("a newer schema");
         let refused = Db::open_sqlite(&file).await.err().expect("a refusal");
         let reason = std::error::Error::source(&refused).expect("a reason").to_string();
-        assert!(reason.contains("schema version 99, this program knows 1"), "{reason}");
+        let known = super::MIGRATIONS.len();
+        let expected = format!("schema version 99, this program knows {known}");
+        assert!(reason.contains(&expected), "{reason}");
         assert!(reason.contains("start the newer Gantry"), "{reason}");
     }
 }

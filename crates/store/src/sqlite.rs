@@ -119,19 +119,18 @@ impl Batch {
         self.open = true;
         let mut tx = Tx::new(Link::SqliteWriter(conn));
         let outcome = AssertUnwindSafe(work(&mut tx)).catch_unwind().await;
-        let Tx { link, after_commit } = tx;
+        let Tx { link, after_commit, rehearsal } = tx;
         let Link::SqliteWriter(mut conn) = link else {
             return Err(Error::internal("a write lost its connection"));
         };
         let outcome = outcome.unwrap_or_else(|_| Err(Error::internal("a write panicked")));
-        let end = match &outcome {
-            Ok(_) => "RELEASE one_write",
-            Err(_) => "ROLLBACK TO one_write; RELEASE one_write",
-        };
+        let stays = outcome.is_ok() && !rehearsal;
+        let end =
+            if stays { "RELEASE one_write" } else { "ROLLBACK TO one_write; RELEASE one_write" };
         let ended = conn.execute(end).await.map_err(failed);
         self.conn = Some(conn);
         ended?;
-        if outcome.is_ok() {
+        if stays {
             self.hooks.extend(after_commit);
         }
         outcome

@@ -58,7 +58,8 @@ impl Bench {
 
 pub async fn signed_in(app: &App, bearer: &str) -> Cx {
     let actor = session::authenticate(app, bearer).await.unwrap();
-    Cx { app: app.clone(), actor, operation: "test", request_id: "request".into() }
+    let request_id = "request".into();
+    Cx { app: app.clone(), actor, operation: "test", request_id, dry_run: false }
 }
 
 pub fn parse<T: DeserializeOwned>(value: Value) -> T {

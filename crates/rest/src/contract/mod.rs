@@ -11,8 +11,9 @@ mod schema;
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, OnceLock};
 
+use gantry_app::access::{self, Scope};
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use check::Checker;
 pub use example::example;
@@ -46,6 +47,7 @@ pub fn contract() -> &'static Contract {
         let mut document: Value = serde_norway::from_str(OPENAPI).expect("openapi.yaml is YAML");
         let additions: Value = serde_norway::from_str(ADDITIONS).expect("gantry.yaml is YAML");
         merge(&mut document, additions);
+        offer_dry_runs(&mut document);
         Contract::new(document)
     });
     &CONTRACT
@@ -60,6 +62,27 @@ fn merge(into: &mut Value, from: Value) {
             }
         }
         (into, from) => *into = from,
+    }
+}
+
+/// Query parameter of every write: check it in full, tell what it would do, change nothing.
+pub const DRY_RUN: &str = "dry_run";
+
+/// Lets every operation that writes take the parameter `dry_run`.
+fn offer_dry_runs(document: &mut Value) {
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    for (method, operation) in paths.flat_map(|(_, path)| path.as_object_mut()).flatten() {
+        let id = operation["operationId"].as_str().and_then(access::rule);
+        let callers = !id.is_none_or(|rule| matches!(rule.scope, Scope::Public | Scope::Gateway));
+        if !callers || method == "get" {
+            continue;
+        }
+        if let Some(fields) = operation.as_object_mut() {
+            let list = fields.entry("parameters").or_insert_with(|| json!([]));
+            if let Some(list) = list.as_array_mut() {
+                list.push(json!({ "$ref": "#/components/parameters/DryRun" }));
+            }
+        }
     }
 }
 
@@ -179,11 +202,34 @@ mod tests {
         assert_eq!(logout.spellings[1], (Method::GET, "/api/v1/user/logout".to_owned()));
     }
 
+    /// Every part of `original` is in `merged`; lists may have grown at their end.
+    fn contains(merged: &Value, original: &Value) -> bool {
+        match (merged, original) {
+            (Value::Object(merged), Value::Object(original)) => original
+                .iter()
+                .all(|(key, value)| merged.get(key).is_some_and(|found| contains(found, value))),
+            (Value::Array(merged), Value::Array(original)) => {
+                merged.len() >= original.len()
+                    && merged.iter().zip(original).all(|(found, value)| contains(found, value))
+            }
+            (merged, original) => merged == original,
+        }
+    }
+
     #[test]
     fn additions_take_nothing_away() {
         let original: Value = serde_norway::from_str(OPENAPI).unwrap();
-        let mut merged = contract().document.clone();
-        merge(&mut merged, original);
-        assert_eq!(merged, contract().document);
+        assert!(contains(&contract().document, &original));
+        assert!(!contains(&original, &contract().document));
+    }
+
+    #[test]
+    fn writes_offer_a_dry_run_and_reads_do_not() {
+        let has = |id: &str| {
+            let operation = contract().operation(id).unwrap();
+            operation.params().schema()["properties"].get(DRY_RUN).is_some()
+        };
+        assert!(has("createApplication") && has("deleteMember") && has("updateCurrentUser"));
+        assert!(!has("getApplication") && !has("login") && !has("reportHeartbeat"));
     }
 }

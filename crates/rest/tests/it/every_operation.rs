@@ -1,7 +1,8 @@
 //! Properties of all operations, tested by walking the list of routes and the contract.
 
+use gantry_app::access::{self, Scope};
 use gantry_rest::contract::{Operation, contract, example};
-use gantry_rest::routes::{Access, routes};
+use gantry_rest::routes::routes;
 use serde_json::{Map, Value, json};
 
 use crate::harness::{Person, api, certificate, on_both};
@@ -11,10 +12,11 @@ use crate::mutation::{full, mutations};
 const UNKNOWN: &str = "999999999999999999";
 
 /// Operations that a signed-in user calls.
-fn guarded() -> Vec<(&'static Operation, Access)> {
-    let routes = routes().into_iter();
-    let guarded = routes.filter(|route| !matches!(route.access, Access::Public | Access::Gateway));
-    guarded.map(|route| (contract().operation(route.id).unwrap(), route.access)).collect()
+fn guarded() -> Vec<(&'static Operation, Scope)> {
+    let routes = routes().into_iter().map(|route| {
+        (contract().operation(route.id).unwrap(), access::rule(route.id).unwrap().scope)
+    });
+    routes.filter(|(_, scope)| !matches!(scope, Scope::Public | Scope::Gateway)).collect()
 }
 
 /// The operation's path with ids put in; ids without a value are unknown ones.
@@ -79,8 +81,8 @@ async fn ids_of_others_are_answered_as_unknown_ones() {
             ("obj_id", &app),
         ];
         let revision = owner.revision().await;
-        for (operation, access) in guarded() {
-            if access == Access::SignedIn {
+        for (operation, scope) in guarded() {
+            if scope == Scope::User {
                 continue;
             }
             let method = || operation.method().clone();

@@ -1,0 +1,59 @@
+//! A write outside the configuration of clusters: one transaction holds what is written and its
+//! audit entries.
+
+use std::fmt::Display;
+
+use futures::future::BoxFuture;
+use gantry_model::{Result, Timestamp};
+use gantry_store::Tx;
+use serde_json::Value;
+
+use crate::audit::{self, Entry, Ledger};
+use crate::{App, Cx};
+
+/// A write under way.
+pub(crate) struct Act<'t> {
+    pub(crate) tx: &'t mut Tx,
+    pub(crate) app: App,
+    pub(crate) now: Timestamp,
+    entries: Vec<Entry>,
+}
+
+/// Runs `work` and appends what it noted to `ledger`. Nothing of a failing `work` stays, nor of any
+/// in a dry run: what leaves the database, such as mail, is for the caller to send afterwards, and
+/// only `if !cx.dry_run`.
+pub(crate) async fn act<T, W>(cx: &Cx, ledger: Ledger, work: W) -> Result<T>
+where
+    T: Send + 'static,
+    W: for<'c, 't> FnOnce(&'c mut Act<'t>) -> BoxFuture<'c, Result<T>> + Send + 'static,
+{
+    let cx = cx.clone();
+    let app = cx.app.clone();
+    app.db.write(move |tx| Box::pin(run(tx, cx, ledger, work))).await
+}
+
+async fn run<T, W>(tx: &mut Tx, cx: Cx, ledger: Ledger, work: W) -> Result<T>
+where
+    W: for<'c, 't> FnOnce(&'c mut Act<'t>) -> BoxFuture<'c, Result<T>>,
+{
+    if cx.dry_run {
+        tx.rehearse();
+    }
+    let mut act = Act { tx, app: cx.app.clone(), now: cx.app.now(), entries: Vec::new() };
+    let value = work(&mut act).await?;
+    audit::append(act.tx, &cx, &ledger, None, act.entries).await?;
+    Ok(value)
+}
+
+impl Act<'_> {
+    /// Notes what happened to an object; secrets must be masked already.
+    pub(crate) fn audit(
+        &mut self,
+        kind: &'static str,
+        id: impl Display,
+        before: Option<Value>,
+        after: Option<Value>,
+    ) {
+        self.entries.push(Entry { kind, id: id.to_string(), before, after });
+    }
+}
