@@ -70,10 +70,12 @@ pub async fn create(cx: &Cx, app: Id, spec: ApiSpec) -> Result<Written<Api>> {
     change(cx, cluster, move |change| {
         Box::pin(async move {
             let parent = parent(change, app).await?;
-            check::refuse(&gantry_translate::check_api(&parent, &spec))?;
+            let around = change.around(&[&spec.plugins]).await?;
+            check::refuse(&gantry_translate::check_api(&parent, &spec, &around))?;
             let stored = object::insert(change, app, spec).await?;
             let id = stored.row.id;
-            change.keys(Keys::new(), gantry_translate::api(id, app, &parent, &stored.spec));
+            change
+                .keys(Keys::new(), gantry_translate::api(id, app, &parent, &stored.spec, &around));
             change.audit(Kind::Api.name(), id, None, record(&stored.spec)?);
             change.warning = gantry_translate::warning(&parent, &stored.spec);
             Ok(view(stored))
@@ -111,11 +113,12 @@ async fn save(change: &mut Change<'_>, old: Stored<ApiSpec>, spec: ApiSpec) -> R
     let parent = parent(change, app).await?;
     let mut spec = normalized(spec);
     mask::restore(&mut spec.plugins, &old.spec.plugins);
-    check::refuse(&gantry_translate::check_api(&parent, &spec))?;
+    let around = change.around(&[&old.spec.plugins, &spec.plugins]).await?;
+    check::refuse(&gantry_translate::check_api(&parent, &spec, &around))?;
     let new = object::update(change, &old, spec).await?;
     change.keys(
-        gantry_translate::api(id, app, &parent, &old.spec),
-        gantry_translate::api(id, app, &parent, &new.spec),
+        gantry_translate::api(id, app, &parent, &old.spec, &around),
+        gantry_translate::api(id, app, &parent, &new.spec, &around),
     );
     change.audit(Kind::Api.name(), id, record(&old.spec)?, record(&new.spec)?);
     change.warning = gantry_translate::warning(&parent, &new.spec);
@@ -163,8 +166,10 @@ pub(crate) async fn remove(
     stored: Stored<ApiSpec>,
 ) -> Result<()> {
     let Stored { row, spec } = stored;
+    let around = change.around(&[&spec.plugins]).await?;
     resource::delete(change.tx, row.id).await?;
-    change.keys(gantry_translate::api(row.id, row.parent_id, parent, &spec), Keys::new());
+    let before = gantry_translate::api(row.id, row.parent_id, parent, &spec, &around);
+    change.keys(before, Keys::new());
     change.audit(Kind::Api.name(), row.id, record(&spec)?, None);
     Ok(())
 }

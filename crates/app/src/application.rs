@@ -8,7 +8,7 @@ use gantry_model::config::{
 use gantry_model::{Error, Id, ListQuery, Page, Result, Violation};
 use gantry_store::Tx;
 use gantry_store::resource::{self, Kind};
-use gantry_translate::Keys;
+use gantry_translate::{Keys, Surroundings};
 use serde_json::{Map, Value};
 
 use crate::change::{Change, change};
@@ -60,13 +60,15 @@ pub async fn cluster_of(cx: &Cx, id: Id) -> Result<Id> {
 }
 
 pub async fn create(cx: &Cx, cluster: Id, spec: ApplicationSpec) -> Result<Written<Application>> {
-    let spec = checked(spec)?;
     change(cx, cluster, move |change| {
         Box::pin(async move {
+            let around = change.around(&[&spec.plugins]).await?;
+            let spec = checked(spec, &around)?;
             check_client_certificates(change, &spec).await?;
             let stored = object::insert(change, cluster, spec).await?;
-            change.keys(Keys::new(), gantry_translate::application(stored.row.id, &stored.spec));
-            change.audit(Kind::Application.name(), stored.row.id, None, record(&stored.spec)?);
+            let id = stored.row.id;
+            change.keys(Keys::new(), gantry_translate::application(id, &stored.spec, &around));
+            change.audit(Kind::Application.name(), id, None, record(&stored.spec)?);
             finish(change, stored).await
         })
     })
@@ -112,21 +114,23 @@ async fn save(
     mut spec: ApplicationSpec,
 ) -> Result<Application> {
     mask::restore(&mut spec.plugins, &old.spec.plugins);
-    let spec = checked(spec)?;
+    let around = change.around(&[&old.spec.plugins, &spec.plugins]).await?;
+    let spec = checked(spec, &around)?;
     check_client_certificates(change, &spec).await?;
     let new = object::update(change, &old, spec).await?;
     let id = new.row.id;
     change.keys(
-        gantry_translate::application(id, &old.spec),
-        gantry_translate::application(id, &new.spec),
+        gantry_translate::application(id, &old.spec, &around),
+        gantry_translate::application(id, &new.spec, &around),
     );
     if gantry_translate::touches_routes(&old.spec, &new.spec) {
         for api in api::of_application(change, id).await? {
             // What the APIs said was right for the old application need not be for the new one.
-            check_kept_api(&new.spec, &api.spec)?;
+            let around = change.around(&[&api.spec.plugins]).await?;
+            check_kept_api(&new.spec, &api.spec, &around)?;
             change.keys(
-                gantry_translate::api(api.row.id, id, &old.spec, &api.spec),
-                gantry_translate::api(api.row.id, id, &new.spec, &api.spec),
+                gantry_translate::api(api.row.id, id, &old.spec, &api.spec, &around),
+                gantry_translate::api(api.row.id, id, &new.spec, &api.spec, &around),
             );
         }
     }
@@ -135,8 +139,12 @@ async fn save(
 }
 
 /// Refuses an edit of an application with which one of its APIs could not be served.
-fn check_kept_api(application: &ApplicationSpec, api: &ApiSpec) -> Result<()> {
-    check::refuse(&gantry_translate::check_api(application, api)).map_err(|error| {
+fn check_kept_api(
+    application: &ApplicationSpec,
+    api: &ApiSpec,
+    around: &Surroundings,
+) -> Result<()> {
+    check::refuse(&gantry_translate::check_api(application, api, around)).map_err(|error| {
         let name = &api.name;
         let message =
             format!("the API `{name}` does not fit the changed application: {}", error.message);
@@ -185,18 +193,19 @@ async fn remove(
         api::remove(change, &stored.spec, api).await?;
     }
     resource::delete(change.tx, id).await?;
-    change.keys(gantry_translate::application(id, &stored.spec), Keys::new());
+    let around = change.around(&[&stored.spec.plugins]).await?;
+    change.keys(gantry_translate::application(id, &stored.spec, &around), Keys::new());
     change.audit(Kind::Application.name(), id, record(&stored.spec)?, None);
     Ok(())
 }
 
 /// One spelling for each meaning, and every rule that needs no other resource.
-fn checked(spec: ApplicationSpec) -> Result<ApplicationSpec> {
+fn checked(spec: ApplicationSpec, around: &Surroundings) -> Result<ApplicationSpec> {
     let mut spec = spec.normalized();
     for host in &mut spec.hosts {
         host.make_ascii_lowercase();
     }
-    check::refuse(&gantry_translate::check_application(&spec))?;
+    check::refuse(&gantry_translate::check_application(&spec, around))?;
     Ok(spec)
 }
 

@@ -5,17 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use futures::future::BoxFuture;
+use gantry_model::config::Plugins;
 use gantry_model::{Error, Id, Result, Timestamp};
 use gantry_routing::digest::Digest;
 use gantry_store::Tx;
 use gantry_store::cluster::{self, ClusterRow};
 use gantry_store::revision::{self, ChangeRow, KeyRow, RevisionRow};
-use gantry_translate::Keys;
+use gantry_translate::{Keys, Surroundings};
 use serde_json::Value;
 
 use crate::audit::{self, Entry, Ledger};
 use crate::preview::{KeyChange, Preview};
-use crate::{App, Cx, Written};
+use crate::{App, Cx, Written, surroundings};
 
 /// A change under way. The cluster's row is locked: what was read stays true until the commit.
 pub(crate) struct Change<'t> {
@@ -96,6 +97,11 @@ impl<'t> Change<'t> {
             changes: Vec::new(),
             tx,
         }
+    }
+
+    /// What resources with these plugins refer to.
+    pub(crate) async fn around(&mut self, plugins: &[&Plugins]) -> Result<Surroundings> {
+        surroundings::of(&self.app, self.tx, self.cluster.id, plugins).await
     }
 
     /// Notes what a resource translated to and what it translates to now.

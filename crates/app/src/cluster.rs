@@ -7,6 +7,7 @@ use gantry_routing::digest::Digest;
 use gantry_store::Tx;
 use gantry_store::cluster::{self, ClusterRow};
 use gantry_store::{organization, region};
+use gantry_translate::Surroundings;
 use serde_json::json;
 
 use crate::act::act;
@@ -98,7 +99,12 @@ pub(crate) async fn insert(
         updated_at: now,
     };
     cluster::insert(tx, &row).await?;
-    let keys = gantry_translate::cluster(id, &ClusterSettings::default(), &Plugins::new());
+    let keys = gantry_translate::cluster(
+        id,
+        &ClusterSettings::default(),
+        &Plugins::new(),
+        &Surroundings::NONE,
+    );
     begin(tx, cx, row, keys).await
 }
 
@@ -112,7 +118,8 @@ pub async fn update_settings(
         Box::pin(async move {
             let (old, plugins) = opened(&change.app, &change.cluster)?;
             let new = old.clone().merged(settings);
-            check::refuse(&gantry_translate::check_cluster(&new, &plugins))?;
+            let around = change.around(&[&plugins]).await?;
+            check::refuse(&gantry_translate::check_cluster(&new, &plugins, &around))?;
             let sealed = change.app.sealer.seal_json(&settings_place(id), &new)?;
             cluster::set_settings(change.tx, id, &sealed, change.now).await?;
             change.cluster.settings_sealed = sealed;
@@ -122,7 +129,7 @@ pub async fn update_settings(
                 Some(mask::document(check::json(&old)?)),
                 Some(mask::document(check::json(&new)?)),
             );
-            finish(change, (&old, &plugins), (&new, &plugins)).await
+            finish(change, &around, (&old, &plugins), (&new, &plugins)).await
         })
     })
     .await
@@ -143,7 +150,8 @@ pub async fn update_plugins(cx: &Cx, id: Id, sent: Plugins) -> Result<Written<Cl
                     new.insert(name, config);
                 }
             }
-            check::refuse(&gantry_translate::check_cluster(&settings, &new))?;
+            let around = change.around(&[&old, &new]).await?;
+            check::refuse(&gantry_translate::check_cluster(&settings, &new, &around))?;
             let sealed = change.app.sealer.seal_json(&plugins_place(id), &new)?;
             cluster::set_plugins(change.tx, id, &sealed, change.now).await?;
             change.cluster.plugins_sealed = sealed;
@@ -153,7 +161,7 @@ pub async fn update_plugins(cx: &Cx, id: Id, sent: Plugins) -> Result<Written<Cl
                 Some(mask::document(check::json(&mask::plugins(old.clone()))?)),
                 Some(mask::document(check::json(&mask::plugins(new.clone()))?)),
             );
-            finish(change, (&settings, &old), (&settings, &new)).await
+            finish(change, &around, (&settings, &old), (&settings, &new)).await
         })
     })
     .await
@@ -161,13 +169,14 @@ pub async fn update_plugins(cx: &Cx, id: Id, sent: Plugins) -> Result<Written<Cl
 
 async fn finish(
     change: &mut Change<'_>,
+    around: &Surroundings,
     old: (&ClusterSettings, &Plugins),
     new: (&ClusterSettings, &Plugins),
 ) -> Result<Cluster> {
     let id = change.cluster.id;
     change.keys(
-        gantry_translate::cluster(id, old.0, old.1),
-        gantry_translate::cluster(id, new.0, new.1),
+        gantry_translate::cluster(id, old.0, old.1, around),
+        gantry_translate::cluster(id, new.0, new.1, around),
     );
     change.cluster.updated_at = change.now;
     view(&change.app, change.cluster.clone())

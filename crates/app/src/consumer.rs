@@ -46,13 +46,14 @@ pub async fn get(cx: &Cx, cluster: Id, id: Id) -> Result<Consumer> {
 }
 
 pub async fn create(cx: &Cx, cluster: Id, spec: ConsumerSpec) -> Result<Written<Consumer>> {
-    check::refuse(&gantry_translate::check_consumer(&spec))?;
     change(cx, cluster, move |change| {
         Box::pin(async move {
+            let around = change.around(&[&spec.plugins]).await?;
+            check::refuse(&gantry_translate::check_consumer(&spec, &around))?;
             let stored = object::insert(change, cluster, spec).await?;
             let id = stored.row.id;
             claim(change, id, &stored.spec).await?;
-            change.keys(Keys::new(), gantry_translate::consumer(id, &stored.spec));
+            change.keys(Keys::new(), gantry_translate::consumer(id, &stored.spec, &around));
             change.audit(Kind::Consumer.name(), id, None, record(&stored.spec)?);
             Ok(view(stored))
         })
@@ -105,15 +106,18 @@ async fn save(
     }
     mask::restore(&mut spec.credentials, &old.spec.credentials);
     mask::restore(&mut spec.plugins, &old.spec.plugins);
-    check::refuse(&gantry_translate::check_consumer(&spec))?;
+    let around = change.around(&[&old.spec.plugins, &spec.plugins]).await?;
+    check::refuse(&gantry_translate::check_consumer(&spec, &around))?;
     let new = object::update(change, &old, spec).await?;
     let id = new.row.id;
     let (was, now) = (hashes(&change.app, &old.spec), hashes(&change.app, &new.spec));
     if was != now {
         claim(change, id, &new.spec).await?;
     }
-    change
-        .keys(gantry_translate::consumer(id, &old.spec), gantry_translate::consumer(id, &new.spec));
+    change.keys(
+        gantry_translate::consumer(id, &old.spec, &around),
+        gantry_translate::consumer(id, &new.spec, &around),
+    );
     change.audit(Kind::Consumer.name(), id, record(&old.spec)?, record(&new.spec)?);
     Ok(view(new))
 }
@@ -123,8 +127,9 @@ pub async fn delete(cx: &Cx, cluster: Id, id: Id) -> Result<Written<()>> {
         Box::pin(async move {
             let stored: Stored<ConsumerSpec> =
                 object::find(&change.app, change.tx, cluster, id).await?;
+            let around = change.around(&[&stored.spec.plugins]).await?;
             resource::delete(change.tx, id).await?;
-            change.keys(gantry_translate::consumer(id, &stored.spec), Keys::new());
+            change.keys(gantry_translate::consumer(id, &stored.spec, &around), Keys::new());
             change.audit(Kind::Consumer.name(), id, record(&stored.spec)?, None);
             Ok(())
         })

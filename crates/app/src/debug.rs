@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::change::key_place;
 use crate::object::{self, Stored};
+use crate::surroundings::of as around;
 use crate::{App, Cx, certificate, mask};
 
 /// Arrays that clients look for, present also when they are empty.
@@ -24,7 +25,8 @@ pub async fn dump(cx: &Cx, cluster: Id, kind: &str, id: Id) -> Result<Value> {
         "application" => application(&cx.app, &mut tx, cluster, id).await?,
         "consumer" => {
             let one = object::find::<ConsumerSpec>(&cx.app, &mut tx, cluster, id).await?;
-            gantry_translate::consumer(id, &one.spec)
+            let around = around(&cx.app, &mut tx, cluster, &[&one.spec.plugins]).await?;
+            gantry_translate::consumer(id, &one.spec, &around)
         }
         "certificate" => {
             let one = object::find::<CertificateSpec>(&cx.app, &mut tx, cluster, id).await?;
@@ -46,19 +48,24 @@ async fn api(app: &App, tx: &mut Tx, cluster: Id, id: Id) -> Result<Keys> {
     let one: Stored<ApiSpec> = object::opened(app, row)?;
     let parent_id = one.row.parent_id;
     let parent = object::find::<ApplicationSpec>(app, tx, cluster, parent_id).await?;
-    let mut keys = gantry_translate::api(id, parent_id, &parent.spec, &one.spec);
+    let plugins = [&parent.spec.plugins, &one.spec.plugins];
+    let around = around(app, tx, cluster, &plugins).await?;
+    let mut keys = gantry_translate::api(id, parent_id, &parent.spec, &one.spec, &around);
     if !keys.is_empty() {
-        keys.extend(gantry_translate::application(parent_id, &parent.spec));
+        keys.extend(gantry_translate::application(parent_id, &parent.spec, &around));
     }
     Ok(keys)
 }
 
 async fn application(app: &App, tx: &mut Tx, cluster: Id, id: Id) -> Result<Keys> {
     let one = object::find::<ApplicationSpec>(app, tx, cluster, id).await?;
-    let mut keys = gantry_translate::application(id, &one.spec);
     let rows = resource::children(tx, Kind::Api, id).await?;
-    for api in object::opened_all::<ApiSpec>(app, rows)? {
-        keys.extend(gantry_translate::api(api.row.id, id, &one.spec, &api.spec));
+    let apis = object::opened_all::<ApiSpec>(app, rows)?;
+    let plugins = apis.iter().map(|api| &api.spec.plugins).chain([&one.spec.plugins]);
+    let around = around(app, tx, cluster, &plugins.collect::<Vec<_>>()).await?;
+    let mut keys = gantry_translate::application(id, &one.spec, &around);
+    for api in apis {
+        keys.extend(gantry_translate::api(api.row.id, id, &one.spec, &api.spec, &around));
     }
     Ok(keys)
 }
@@ -67,7 +74,8 @@ async fn settings(app: &App, tx: &mut Tx, cluster: Id, id: Id) -> Result<Keys> {
     let found = cluster::find(tx, cluster).await?.filter(|row| row.id == id);
     let found = found.ok_or_else(|| Error::not_found("cluster"))?;
     let (settings, plugins): (_, Plugins) = crate::cluster::opened(app, &found)?;
-    Ok(gantry_translate::cluster(cluster, &settings, &plugins))
+    let around = around(app, tx, cluster, &[&plugins]).await?;
+    Ok(gantry_translate::cluster(cluster, &settings, &plugins, &around))
 }
 
 /// The stored form of `keys`, by directory.

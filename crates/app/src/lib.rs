@@ -35,6 +35,7 @@ pub mod sample;
 mod seal;
 pub mod session;
 pub mod setup;
+mod surroundings;
 mod throttle;
 mod token;
 pub mod user;

@@ -6,20 +6,32 @@ use serde_json::{Map, Value, json};
 
 use crate::application::Inherited;
 use crate::document::{Directory, Document, description, labels};
-use crate::{Keys, expression, path, plugins};
+use crate::{Keys, Surroundings, expression, path, plugins};
 
 /// The route of an API; nothing if it or its application is a draft.
 #[must_use]
-pub fn api(id: Id, app: Id, parent: &ApplicationSpec, spec: &ApiSpec) -> Keys {
+pub fn api(
+    id: Id,
+    app: Id,
+    parent: &ApplicationSpec,
+    spec: &ApiSpec,
+    around: &Surroundings,
+) -> Keys {
     if parent.is_published() && spec.is_published() {
-        document(id, app, &Inherited::from(parent), spec)
+        document(id, app, &Inherited::from(parent), spec, around)
     } else {
         Keys::new()
     }
 }
 
 /// As [`api`], also for drafts.
-pub fn document(id: Id, app: Id, inherited: &Inherited<'_>, spec: &ApiSpec) -> Keys {
+pub fn document(
+    id: Id,
+    app: Id,
+    inherited: &Inherited<'_>,
+    spec: &ApiSpec,
+    around: &Surroundings,
+) -> Keys {
     let mut keys = Keys::new();
     let control = spec.fine_grained_route_control.as_ref();
     let mut route = Document::with_id(&id);
@@ -45,7 +57,7 @@ pub fn document(id: Id, app: Id, inherited: &Inherited<'_>, spec: &ApiSpec) -> K
     if spec.kind == ApiType::WebSocket {
         route.put("enable_websocket", true);
     }
-    route.put_map("plugins", route_plugins(inherited, spec));
+    route.put_map("plugins", route_plugins(inherited, spec, around));
     route.store(&mut keys, Directory::Routes, id);
     keys
 }
@@ -117,8 +129,8 @@ fn sets_uri(proxy_rewrite: &Map<String, Value>) -> bool {
 
 /// The API's own plugins; taking the prefix off is done by `proxy-rewrite`, beside what the user
 /// wants of it.
-fn route_plugins(inherited: &Inherited<'_>, spec: &ApiSpec) -> Plugins {
-    let mut plugins = plugins::expanded(&spec.plugins);
+fn route_plugins(inherited: &Inherited<'_>, spec: &ApiSpec, around: &Surroundings) -> Plugins {
+    let mut plugins = plugins::expanded(&spec.plugins, around);
     if strips(inherited, spec) {
         let own = effective(spec, "proxy-rewrite", inherited.proxy_rewrite);
         if !own.is_some_and(sets_uri) {

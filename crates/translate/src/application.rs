@@ -5,16 +5,16 @@ use gantry_model::config::{ApplicationSpec, Plugins, Protocol};
 use serde_json::{Value, json};
 
 use crate::document::{Directory, Document, description, labels};
-use crate::{Keys, path, plugins, upstream};
+use crate::{Keys, Surroundings, path, plugins, upstream};
 
 /// The service and the upstreams of an application; nothing for a draft.
 #[must_use]
-pub fn application(id: Id, spec: &ApplicationSpec) -> Keys {
-    if spec.is_published() { documents(id, spec) } else { Keys::new() }
+pub fn application(id: Id, spec: &ApplicationSpec, around: &Surroundings) -> Keys {
+    if spec.is_published() { documents(id, spec, around) } else { Keys::new() }
 }
 
 /// As [`application`], also for a draft.
-pub fn documents(id: Id, spec: &ApplicationSpec) -> Keys {
+pub fn documents(id: Id, spec: &ApplicationSpec, around: &Surroundings) -> Keys {
     let mut keys = Keys::new();
     for entry in &spec.upstreams {
         upstream::store(&mut keys, id, &spec.name, entry);
@@ -25,7 +25,7 @@ pub fn documents(id: Id, spec: &ApplicationSpec) -> Keys {
     service.put_map("labels", labels(&spec.labels));
     service.put("hosts", hosts(&spec.hosts));
     service.put("upstream_id", upstream::upstream_id(id, &spec.default_upstream_version));
-    service.put_map("plugins", service_plugins(spec));
+    service.put_map("plugins", service_plugins(spec, around));
     service.store(&mut keys, Directory::Services, id);
     keys
 }
@@ -78,8 +78,8 @@ fn hosts(list: &[String]) -> Vec<String> {
 /// came by the wrong protocol should not be asked for its credentials in clear text.
 const REDIRECT_PRIORITY: i32 = 2_850;
 
-fn service_plugins(spec: &ApplicationSpec) -> Plugins {
-    let mut plugins = plugins::expanded(&spec.plugins);
+fn service_plugins(spec: &ApplicationSpec, around: &Surroundings) -> Plugins {
+    let mut plugins = plugins::expanded(&spec.plugins, around);
     if spec.only_protocol() == Some(Protocol::Https) {
         plugins.entry("redirect").or_insert_with(
             || json!({ "http_to_https": true, "_meta": { "priority": REDIRECT_PRIORITY } }),

@@ -9,7 +9,7 @@ use gantry_model::config::cluster::{
 use serde_json::{Map, Value, json};
 
 use crate::document::{Directory, Document};
-use crate::{Keys, expression, plugins};
+use crate::{Keys, Surroundings, expression, plugins};
 
 /// The one global rule of a cluster: APISIX drops a plugin that stands in two of them.
 const GLOBAL_RULE: &str = "cluster";
@@ -20,10 +20,15 @@ pub const DELETE_TAIL_SLASH: &str = "Delete Tail Slash";
 
 /// The global rule and the settings of a cluster; neither key exists when it would say nothing.
 #[must_use]
-pub fn cluster(id: Id, settings: &ClusterSettings, plugins: &Plugins) -> Keys {
+pub fn cluster(
+    id: Id,
+    settings: &ClusterSettings,
+    plugins: &Plugins,
+    around: &Surroundings,
+) -> Keys {
     let mut keys = Keys::new();
     let mut merged = settings_plugins(settings);
-    merged.extend(plugins::expanded(plugins));
+    merged.extend(plugins::expanded(plugins, around));
     if !merged.is_empty() {
         let mut rule = Document::with_id(&GLOBAL_RULE);
         rule.put_map("plugins", merged);

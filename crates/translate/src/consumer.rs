@@ -5,17 +5,17 @@ use gantry_model::config::ConsumerSpec;
 use serde_json::{Map, Value};
 
 use crate::document::{Directory, Document, description, labels};
-use crate::{Keys, plugins};
+use crate::{Keys, Surroundings, plugins};
 
 /// The document of a consumer. Its key holds the name, which is unique in the cluster and fixed.
 #[must_use]
-pub fn consumer(_id: Id, spec: &ConsumerSpec) -> Keys {
+pub fn consumer(_id: Id, spec: &ConsumerSpec, around: &Surroundings) -> Keys {
     let mut keys = Keys::new();
     let mut document = Document::new();
     document.put("username", spec.name.as_str());
     document.put_text("desc", &description(&spec.description));
     document.put_map("labels", labels(&spec.labels));
-    let mut plugins = plugins::expanded(&spec.plugins);
+    let mut plugins = plugins::expanded(&spec.plugins, around);
     for (name, fields) in &spec.credentials {
         plugins.insert(name.clone(), credential(name, fields));
     }

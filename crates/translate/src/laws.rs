@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::{
-    ClusterConfig, Keys, api, application, certificate, check_api, check_application,
+    ClusterConfig, Keys, Surroundings, api, application, certificate, check_api, check_application,
     check_certificate, check_cluster, check_consumer, cluster, consumer, full, strategies,
     touches_routes,
 };
@@ -94,13 +94,14 @@ impl Kept {
     fn routes(&self, app: Id) -> Keys {
         let Some(parent) = self.config.applications.get(&app) else { return Keys::new() };
         let apis = self.config.apis.iter().filter(|(_, (of, _))| *of == app);
-        apis.flat_map(|(id, (_, spec))| api(*id, app, parent, spec)).collect()
+        apis.flat_map(|(id, (_, spec))| api(*id, app, parent, spec, &Surroundings::NONE)).collect()
     }
 
     fn put_application(&mut self, id: Id, spec: ApplicationSpec) {
         let old = self.config.applications.get(&id);
-        let mut before = old.map(|old| application(id, old)).unwrap_or_default();
-        let mut after = application(id, &spec);
+        let mut before =
+            old.map(|old| application(id, old, &Surroundings::NONE)).unwrap_or_default();
+        let mut after = application(id, &spec, &Surroundings::NONE);
         let touched = old.is_none_or(|old| touches_routes(old, &spec));
         if touched {
             before.extend(self.routes(id));
@@ -115,9 +116,9 @@ impl Kept {
     fn put_api(&mut self, id: Id, spec: ApiSpec) {
         let app = application_of(id);
         let Some(parent) = self.config.applications.get(&app) else { return };
-        let after = api(id, app, parent, &spec);
+        let after = api(id, app, parent, &spec, &Surroundings::NONE);
         let before = match self.config.apis.get(&id) {
-            Some((_, old)) => api(id, app, parent, old),
+            Some((_, old)) => api(id, app, parent, old, &Surroundings::NONE),
             None => Keys::new(),
         };
         self.config.apis.insert(id, (app, spec));
@@ -128,7 +129,7 @@ impl Kept {
         let mut before = self.routes(id);
         self.config.apis.retain(|_, (app, _)| *app != id);
         if let Some(old) = self.config.applications.remove(&id) {
-            before.extend(application(id, &old));
+            before.extend(application(id, &old, &Surroundings::NONE));
         }
         self.swap(&before, Keys::new());
     }
@@ -137,7 +138,7 @@ impl Kept {
         if let Some((app, old)) = self.config.apis.remove(&id)
             && let Some(parent) = self.config.applications.get(&app)
         {
-            self.swap(&api(id, app, parent, &old), Keys::new());
+            self.swap(&api(id, app, parent, &old, &Surroundings::NONE), Keys::new());
         }
     }
 
@@ -148,13 +149,17 @@ impl Kept {
             Edit::PutApi(id, spec) => self.put_api(id, spec),
             Edit::DeleteApi(id) => self.delete_api(id),
             Edit::PutConsumer(id, spec) => {
-                let after = consumer(id, &spec);
+                let after = consumer(id, &spec, &Surroundings::NONE);
                 let old = self.config.consumers.insert(id, spec);
-                self.swap(&old.map(|old| consumer(id, &old)).unwrap_or_default(), after);
+                self.swap(
+                    &old.map(|old| consumer(id, &old, &Surroundings::NONE)).unwrap_or_default(),
+                    after,
+                );
             }
             Edit::DeleteConsumer(id) => {
                 let old = self.config.consumers.remove(&id);
-                let before = old.map(|old| consumer(id, &old)).unwrap_or_default();
+                let before =
+                    old.map(|old| consumer(id, &old, &Surroundings::NONE)).unwrap_or_default();
                 self.swap(&before, Keys::new());
             }
             Edit::PutCertificate(id, spec, snis) => {
@@ -170,8 +175,9 @@ impl Kept {
             }
             Edit::PutCluster(settings, plugins) => {
                 let id = self.config.id;
-                let before = cluster(id, &self.config.settings, &self.config.plugins);
-                let after = cluster(id, &settings, &plugins);
+                let before =
+                    cluster(id, &self.config.settings, &self.config.plugins, &Surroundings::NONE);
+                let after = cluster(id, &settings, &plugins, &Surroundings::NONE);
                 self.config.settings = settings;
                 self.config.plugins = plugins;
                 self.swap(&before, after);
@@ -249,8 +255,8 @@ proptest! {
 
     #[test]
     fn applications_of_the_strategy_pass(parent in strategies::application(), spec in strategies::api()) {
-        prop_assert_eq!(check_application(&parent), vec![]);
-        prop_assert_eq!(check_api(&parent, &spec), vec![]);
+        prop_assert_eq!(check_application(&parent, &Surroundings::NONE), vec![]);
+        prop_assert_eq!(check_api(&parent, &spec, &Surroundings::NONE), vec![]);
     }
 
     #[test]
@@ -259,9 +265,9 @@ proptest! {
         certificate in strategies::certificate(),
         settings in strategies::cluster_settings(),
     ) {
-        prop_assert_eq!(check_consumer(&consumer), vec![]);
+        prop_assert_eq!(check_consumer(&consumer, &Surroundings::NONE), vec![]);
         prop_assert_eq!(check_certificate(&certificate.0, &certificate.1), vec![]);
-        prop_assert_eq!(check_cluster(&settings, &Plugins::new()), vec![]);
+        prop_assert_eq!(check_cluster(&settings, &Plugins::new(), &Surroundings::NONE), vec![]);
     }
 
     #[test]
@@ -270,11 +276,11 @@ proptest! {
         mut spec in wild_api(),
     ) {
         (parent.active, spec.active) = (0, 0);
-        let mut keys = application(id(1), &parent);
-        let route = api(id(2), id(1), &parent, &spec);
+        let mut keys = application(id(1), &parent, &Surroundings::NONE);
+        let route = api(id(2), id(1), &parent, &spec, &Surroundings::NONE);
         prop_assert_eq!((keys.is_empty(), route.len()), (false, 1));
-        if check_application(&parent).is_empty() {
-            if check_api(&parent, &spec).is_empty() {
+        if check_application(&parent, &Surroundings::NONE).is_empty() {
+            if check_api(&parent, &spec, &Surroundings::NONE).is_empty() {
                 keys.extend(route);
             }
             prop_assert_eq!(faults(&keys), Vec::<String>::new());
@@ -283,6 +289,6 @@ proptest! {
 
     #[test]
     fn plugins_of_a_cluster_pass(plugins in strategies::cluster_plugins()) {
-        prop_assert_eq!(check_cluster(&ClusterSettings::default(), &plugins), vec![]);
+        prop_assert_eq!(check_cluster(&ClusterSettings::default(), &plugins, &Surroundings::NONE), vec![]);
     }
 }

@@ -18,6 +18,7 @@ mod path;
 mod plugins;
 #[cfg(any(test, feature = "strategies"))]
 pub mod strategies;
+mod surroundings;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ pub use check::{check_api, check_application, check_certificate, check_cluster, 
 pub use cluster::cluster;
 pub use consumer::consumer;
 pub use document::rank;
+pub use surroundings::Surroundings;
 pub use upstream::upstream_id;
 
 /// What gateways read: canonical JSON (sorted keys, no white space) by key, such as
@@ -57,17 +59,18 @@ pub struct ClusterConfig {
 /// Every key of a cluster. Equals the union of what the functions per resource answer.
 #[must_use]
 pub fn full(config: &ClusterConfig) -> Keys {
-    let mut keys = cluster(config.id, &config.settings, &config.plugins);
+    let around = Surroundings::of(config);
+    let mut keys = cluster(config.id, &config.settings, &config.plugins, &around);
     for (id, spec) in &config.applications {
-        keys.extend(application(*id, spec));
+        keys.extend(application(*id, spec, &around));
     }
     for (id, (app, spec)) in &config.apis {
         if let Some(parent) = config.applications.get(app) {
-            keys.extend(api(*id, *app, parent, spec));
+            keys.extend(api(*id, *app, parent, spec, &around));
         }
     }
     for (id, spec) in &config.consumers {
-        keys.extend(consumer(*id, spec));
+        keys.extend(consumer(*id, spec, &around));
     }
     for (id, (spec, snis)) in &config.certificates {
         keys.extend(certificate(*id, spec, snis));

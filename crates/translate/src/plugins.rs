@@ -4,6 +4,8 @@
 use gantry_model::config::Plugins;
 use serde_json::{Map, Value, json};
 
+use crate::Surroundings;
+
 /// What `authentication` may stand for.
 pub const AUTHENTICATION_TYPES: &[&str] =
     &["key-auth", "basic-auth", "hmac-auth", "jwt-auth", "openid-connect"];
@@ -18,11 +20,11 @@ const RENAMED: &[(&str, &str)] = &[
 ];
 
 /// Plugins by their APISIX names.
-pub fn expanded(plugins: &Plugins) -> Plugins {
+pub fn expanded(plugins: &Plugins, around: &Surroundings) -> Plugins {
     let mut expanded = Plugins::new();
     for (name, config) in plugins {
         match Group::of(name, config) {
-            Some(group) => expanded.extend(group.members()),
+            Some(group) => expanded.extend(group.members(around)),
             None => {
                 expanded.insert(name.clone(), config.clone());
             }
@@ -74,7 +76,7 @@ impl<'a> Group<'a> {
     }
 
     /// The plugins it stands for.
-    pub fn members(self) -> Plugins {
+    pub fn members(self, _around: &Surroundings) -> Plugins {
         match self {
             Self::Authentication(fields) => authentication(fields).into_iter().collect(),
             Self::Acl(fields) => acl(fields).into_iter().collect(),

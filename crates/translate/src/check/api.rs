@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::plugins::Place;
 use super::{Report, health, path, plugins, schema, some_id};
+use crate::Surroundings;
 use crate::application::Inherited;
 use crate::expression;
 
@@ -16,7 +17,11 @@ const EXPRESSIONS_MAX: usize = 64;
 
 /// Broken rules of an API of the application `parent`.
 #[must_use]
-pub fn check_api(parent: &ApplicationSpec, spec: &ApiSpec) -> Vec<Violation> {
+pub fn check_api(
+    parent: &ApplicationSpec,
+    spec: &ApiSpec,
+    around: &Surroundings,
+) -> Vec<Violation> {
     let mut report = Report::default();
     let inherited = Inherited::from(parent);
     if spec.paths.is_empty() {
@@ -32,8 +37,8 @@ pub fn check_api(parent: &ApplicationSpec, spec: &ApiSpec) -> Vec<Violation> {
         report.broken("methods", rule, r#"["GET"]"#);
     }
     check_expressions(&mut report, spec);
-    plugins::check(&mut report, Place::Api, &spec.plugins);
-    let keys = crate::api::document(some_id(), some_id(), &inherited, spec);
+    plugins::check(&mut report, Place::Api, &spec.plugins, around);
+    let keys = crate::api::document(some_id(), some_id(), &inherited, spec, around);
     schema::check_documents(&mut report, "api", &keys);
     report.0
 }

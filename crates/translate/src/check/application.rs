@@ -7,10 +7,11 @@ use gantry_model::config::ApplicationSpec;
 
 use super::plugins::Place;
 use super::{Report, host, path, plugins, schema, some_id, upstream};
+use crate::Surroundings;
 
 /// Broken rules of an application. Whether a client certificate exists is not looked at.
 #[must_use]
-pub fn check_application(spec: &ApplicationSpec) -> Vec<Violation> {
+pub fn check_application(spec: &ApplicationSpec, around: &Surroundings) -> Vec<Violation> {
     let mut report = Report::default();
     for (index, name) in spec.hosts.iter().enumerate() {
         if !host::is_pattern(name) {
@@ -26,8 +27,8 @@ pub fn check_application(spec: &ApplicationSpec) -> Vec<Violation> {
     for (index, entry) in spec.upstreams.iter().enumerate() {
         upstream::check(&mut report, &format!("upstreams[{index}]"), entry);
     }
-    plugins::check(&mut report, Place::Application, &spec.plugins);
-    let keys = crate::application::documents(some_id(), spec);
+    plugins::check(&mut report, Place::Application, &spec.plugins, around);
+    let keys = crate::application::documents(some_id(), spec, around);
     schema::check_documents(&mut report, "application", &keys);
     report.0
 }

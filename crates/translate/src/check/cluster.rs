@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::plugins::Place;
 use super::{Report, health, plugins, schema, some_id};
+use crate::Surroundings;
 use crate::cluster::{
     DELETE_TAIL_SLASH, MODE_HIDE_VERSION, MODE_REWRITE, real_ip, settings_plugins,
 };
@@ -16,7 +17,11 @@ use crate::cluster::{
 /// Broken rules of a cluster. Fields of settings are named from `client_settings` and its siblings
 /// on, those of plugins from the name of the plugin on.
 #[must_use]
-pub fn check_cluster(settings: &ClusterSettings, plugins: &Plugins) -> Vec<Violation> {
+pub fn check_cluster(
+    settings: &ClusterSettings,
+    plugins: &Plugins,
+    around: &Surroundings,
+) -> Vec<Violation> {
     let mut report = Report::default();
     if let Some(client) = &settings.client_settings {
         check_real_ip(&mut report, &client.client_real_ip);
@@ -24,9 +29,9 @@ pub fn check_cluster(settings: &ClusterSettings, plugins: &Plugins) -> Vec<Viola
     if let Some(proxy) = &settings.api_proxy_settings {
         check_proxy(&mut report, proxy);
     }
-    plugins::check(&mut report, Place::Cluster, plugins);
-    check_conflicts(&mut report, settings, plugins);
-    let keys = crate::cluster(some_id(), settings, plugins);
+    plugins::check(&mut report, Place::Cluster, plugins, around);
+    check_conflicts(&mut report, settings, plugins, around);
+    let keys = crate::cluster(some_id(), settings, plugins, around);
     schema::check_documents(&mut report, "cluster", &keys);
     report.0
 }
@@ -79,8 +84,13 @@ fn check_proxy(report: &mut Report, settings: &ApiProxySettings) {
 
 /// A plugin can stand in the global rule once. For prometheus the cluster's own wins, as settings
 /// switch it on by default and it says more.
-fn check_conflicts(report: &mut Report, settings: &ClusterSettings, plugins: &Plugins) {
-    let own = crate::plugins::expanded(plugins);
+fn check_conflicts(
+    report: &mut Report,
+    settings: &ClusterSettings,
+    plugins: &Plugins,
+    around: &Surroundings,
+) {
+    let own = crate::plugins::expanded(plugins, around);
     for name in settings_plugins(settings).keys() {
         if name != "prometheus" && own.contains_key(name) {
             let setting = match name.as_str() {

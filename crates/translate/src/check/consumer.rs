@@ -6,13 +6,14 @@ use serde_json::Value;
 
 use super::plugins::Place;
 use super::{Report, plugins, schema, some_id};
+use crate::Surroundings;
 
 /// Longest name, in characters.
 const NAME_MAX: usize = 100;
 
 /// Broken rules of a consumer. Whether others use its name or credentials is not looked at.
 #[must_use]
-pub fn check_consumer(spec: &ConsumerSpec) -> Vec<Violation> {
+pub fn check_consumer(spec: &ConsumerSpec, around: &Surroundings) -> Vec<Violation> {
     let mut report = Report::default();
     let letters = spec.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if !letters || !(1..=NAME_MAX).contains(&spec.name.len()) {
@@ -25,8 +26,8 @@ pub fn check_consumer(spec: &ConsumerSpec) -> Vec<Violation> {
     if let Some(fields) = spec.credentials.get("basic-auth") {
         check_basic(&mut report, fields);
     }
-    plugins::check(&mut report, Place::Consumer, &spec.plugins);
-    schema::check_documents(&mut report, "consumer", &crate::consumer(some_id(), spec));
+    plugins::check(&mut report, Place::Consumer, &spec.plugins, around);
+    schema::check_documents(&mut report, "consumer", &crate::consumer(some_id(), spec, around));
     report.0
 }
 

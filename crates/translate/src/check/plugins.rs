@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::Report;
 use super::schema;
+use crate::Surroundings;
 use crate::plugins::{AUTHENTICATION_TYPES, Group};
 
 /// Whose plugins they are.
@@ -28,12 +29,12 @@ const NO_LOG_COLLECTIONS: &str = "is not available yet, because this version has
 const NO_LABELS: &str = "is not available yet; list the names of the consumers instead";
 
 /// Checks all plugins of one object.
-pub fn check(report: &mut Report, place: Place, plugins: &Plugins) {
+pub fn check(report: &mut Report, place: Place, plugins: &Plugins, around: &Surroundings) {
     let mut used: Vec<String> = plugins.keys().cloned().collect();
     for (name, config) in plugins {
         let field = place.field(name);
         if let Some(group) = Group::of(name, config) {
-            check_group(report, place, &field, group, &mut used);
+            check_group(report, place, &field, group, around, &mut used);
         } else if name == "log_collections" {
             report.broken(field, NO_LOG_COLLECTIONS, "");
         } else if may_stand(report, place, &field, name) {
@@ -48,6 +49,7 @@ fn check_group(
     place: Place,
     field: &str,
     group: Group<'_>,
+    around: &Surroundings,
     used: &mut Vec<String>,
 ) {
     match group {
@@ -55,7 +57,7 @@ fn check_group(
         Group::Acl(fields) => check_acl(report, field, fields),
         Group::Logging(fields) => check_logging(report, field, fields),
     }
-    for (name, config) in group.members() {
+    for (name, config) in group.members(around) {
         let inner = if matches!(group, Group::Logging(_)) {
             format!("{field}.{name}")
         } else {

@@ -1,13 +1,13 @@
 //! Applications and the services and upstreams they become.
 
-use gantry_translate::{api, application};
+use gantry_translate::{Surroundings, api, application};
 use serde_json::json;
 
 use crate::build::{an_api, id, orders, route, service, upstream, value};
 
 #[test]
 fn an_application_becomes_a_service_and_an_upstream_per_version() {
-    let keys = application(id(1001), &orders(&json!({})));
+    let keys = application(id(1001), &orders(&json!({})), &Surroundings::NONE);
     let names: Vec<&str> = keys.keys().map(String::as_str).collect();
     let (one, two) = ("/apisix/upstreams/1001.37a8eec1ce19", "/apisix/upstreams/1001.fb04dcb6970e");
     assert_eq!(names, ["/apisix/services/1001", one, two]);
@@ -46,7 +46,9 @@ fn an_application_becomes_a_service_and_an_upstream_per_version() {
 fn documents_are_canonical_json() {
     let spec = orders(&json!({ "description": "", "plugins": {}, "hosts": ["a.com"] }));
     assert_eq!(
-        application(id(1001), &spec).get("/apisix/services/1001").map(String::as_str),
+        application(id(1001), &spec, &Surroundings::NONE)
+            .get("/apisix/services/1001")
+            .map(String::as_str),
         Some(concat!(
             r#"{"hosts":["a.com"],"id":"1001","labels":{"team-a":"true"},"name":"orders","#,
             r#""upstream_id":"1001.37a8eec1ce19"}"#
@@ -155,7 +157,10 @@ fn an_https_only_application_redirects_plain_http() {
 #[test]
 fn drafts_are_not_served() {
     let (published, draft) = (orders(&json!({})), orders(&json!({ "active": 1 })));
-    assert!(application(id(1001), &draft).is_empty());
-    assert!(api(id(2001), id(1001), &draft, &an_api(&json!({}))).is_empty());
-    assert!(api(id(2001), id(1001), &published, &an_api(&json!({ "active": 1 }))).is_empty());
+    assert!(application(id(1001), &draft, &Surroundings::NONE).is_empty());
+    assert!(api(id(2001), id(1001), &draft, &an_api(&json!({})), &Surroundings::NONE).is_empty());
+    assert!(
+        api(id(2001), id(1001), &published, &an_api(&json!({ "active": 1 })), &Surroundings::NONE)
+            .is_empty()
+    );
 }

@@ -2,7 +2,7 @@
 
 use gantry_model::Id;
 use gantry_model::config::{ApiSpec, ApplicationSpec};
-use gantry_translate::{Keys, api, application};
+use gantry_translate::{Keys, Surroundings, api, application};
 use serde_json::{Value, json};
 
 pub fn id(number: i64) -> Id {
@@ -71,16 +71,19 @@ pub fn with_upstream(change: &Value) -> ApplicationSpec {
 
 /// The route of an API of `parent`.
 pub fn route(parent: &ApplicationSpec, change: &Value) -> Value {
-    value(&api(id(2001), id(1001), parent, &an_api(change)), "/apisix/routes/2001")
+    value(
+        &api(id(2001), id(1001), parent, &an_api(change), &Surroundings::NONE),
+        "/apisix/routes/2001",
+    )
 }
 
 /// The service of the examples' application.
 pub fn service(change: &Value) -> Value {
-    value(&application(id(1001), &orders(change)), "/apisix/services/1001")
+    value(&application(id(1001), &orders(change), &Surroundings::NONE), "/apisix/services/1001")
 }
 
 /// The upstream of [`with_upstream`].
 pub fn upstream(change: &Value) -> Value {
-    let keys = application(id(1001), &with_upstream(change));
+    let keys = application(id(1001), &with_upstream(change), &Surroundings::NONE);
     value(&keys, "/apisix/upstreams/1001.37a8eec1ce19")
 }

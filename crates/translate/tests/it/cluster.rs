@@ -3,7 +3,7 @@
 use gantry_model::config::{
     CertificateSpec, CertificateType, ClusterSettings, ConsumerSpec, Plugins,
 };
-use gantry_translate::{certificate, cluster, consumer};
+use gantry_translate::{Surroundings, certificate, cluster, consumer};
 use serde_json::json;
 
 use crate::build::{id, spec, value};
@@ -25,7 +25,7 @@ fn a_consumer_carries_its_credentials_as_plugins() {
         },
         "plugins": { "limit-count": limit },
     }));
-    let keys = consumer(id(5001), &consumer_spec);
+    let keys = consumer(id(5001), &consumer_spec, &Surroundings::NONE);
     assert_eq!(keys.len(), 1);
     assert_eq!(
         value(&keys, "/apisix/consumers/mobile_app"),
@@ -99,7 +99,7 @@ fn settings_and_plugins_of_a_cluster_share_one_global_rule() {
         "logging": { "log_collections": [], "http-logger": logger },
         "acl": { "mode": "Deny", "denied_consumers": ["old_app"] },
     }));
-    let keys = cluster(id(1), &settings, &plugins);
+    let keys = cluster(id(1), &settings, &plugins, &Surroundings::NONE);
     assert_eq!(
         value(&keys, "/apisix/global_rules/cluster"),
         json!({ "id": "cluster", "plugins": {
@@ -135,12 +135,12 @@ fn settings_and_plugins_of_a_cluster_share_one_global_rule() {
 fn settings_that_say_nothing_make_no_key() {
     let off: ClusterSettings =
         spec(json!({ "observability_settings": { "metrics": { "enabled": false } } }));
-    assert!(cluster(id(1), &off, &Plugins::new()).is_empty());
+    assert!(cluster(id(1), &off, &Plugins::new(), &Surroundings::NONE).is_empty());
 
     let header = json!({ "server_header_customization": { "mode": "Hide Version Token" } });
     let hidden: ClusterSettings = spec(json!({ "api_proxy_settings": header }));
     let plugins: Plugins = spec(json!({ "prometheus": { "prefer_name": true } }));
-    let keys = cluster(id(1), &hidden, &plugins);
+    let keys = cluster(id(1), &hidden, &plugins, &Surroundings::NONE);
     let rule = json!({ "id": "cluster", "plugins": { "prometheus": { "prefer_name": true } } });
     assert_eq!(value(&keys, "/apisix/global_rules/cluster"), rule);
     let own = json!({ "server_header": { "mode": "hide_version" } });

@@ -2,7 +2,7 @@
 
 use gantry_model::Violation;
 use gantry_model::config::{ClusterSettings, ConsumerSpec, Plugins};
-use gantry_translate::{check_api, check_application, check_cluster, check_consumer};
+use gantry_translate::{Surroundings, check_api, check_application, check_cluster, check_consumer};
 use serde_json::{Value, json};
 
 use crate::build::{an_api, changed, orders, spec, with_upstream};
@@ -12,15 +12,15 @@ fn fields(violations: Vec<Violation>) -> Vec<String> {
 }
 
 fn application(change: &Value) -> Vec<String> {
-    fields(check_application(&orders(change)))
+    fields(check_application(&orders(change), &Surroundings::NONE))
 }
 
 fn api(change: &Value) -> Vec<String> {
-    fields(check_api(&orders(&json!({})), &an_api(change)))
+    fields(check_api(&orders(&json!({})), &an_api(change), &Surroundings::NONE))
 }
 
 fn upstream(change: &Value) -> Vec<String> {
-    fields(check_application(&with_upstream(change)))
+    fields(check_application(&with_upstream(change), &Surroundings::NONE))
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn plugins_are_known_and_valid() {
 fn our_own_plugins_name_their_own_fields() {
     let cluster = |plugins: Value| -> Vec<String> {
         let plugins: Plugins = spec(plugins);
-        fields(check_cluster(&ClusterSettings::default(), &plugins))
+        fields(check_cluster(&ClusterSettings::default(), &plugins, &Surroundings::NONE))
     };
     for (plugins, field) in [
         (json!({ "authentication": { "type": "magic" } }), "authentication.type"),
@@ -159,7 +159,7 @@ fn our_own_plugins_name_their_own_fields() {
 fn settings_of_a_cluster_are_complete() {
     let cluster = |settings: Value| -> Vec<String> {
         let plugins: Plugins = spec(json!({ "client-control": { "max_body_size": 1 } }));
-        fields(check_cluster(&spec(settings), &plugins))
+        fields(check_cluster(&spec(settings), &plugins, &Surroundings::NONE))
     };
     let real_ip = |value: Value| json!({ "client_settings": { "client_real_ip": value } });
     let field = "client_settings.client_real_ip";
@@ -180,7 +180,7 @@ fn settings_of_a_cluster_are_complete() {
 fn credentials_are_complete_and_apart_from_plugins() {
     let consumer = |change: Value| -> Vec<String> {
         let consumer: ConsumerSpec = spec(changed(json!({ "name": "mobile_app" }), &change));
-        fields(check_consumer(&consumer))
+        fields(check_consumer(&consumer, &Surroundings::NONE))
     };
     let credentials = |value: Value| consumer(json!({ "credentials": value }));
     assert_eq!(consumer(json!({ "name": "a b" })), ["name"]);

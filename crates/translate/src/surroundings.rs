@@ -1,0 +1,31 @@
+//! What the translation of one resource has to know of others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::ClusterConfig;
+
+/// The neighbours a resource refers to. Those it does not refer to may be absent: what is translated
+/// does not depend on them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Surroundings {
+    /// Names of the consumers that carry a label, by label; for `acl`.
+    pub labelled_consumers: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Surroundings {
+    /// For what stands alone.
+    pub const NONE: Self = Self { labelled_consumers: BTreeMap::new() };
+
+    /// All neighbours there are in a cluster.
+    #[must_use]
+    pub fn of(config: &ClusterConfig) -> Self {
+        let mut labelled_consumers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for consumer in config.consumers.values() {
+            for label in &consumer.labels {
+                let names = labelled_consumers.entry(label.clone()).or_default();
+                names.insert(consumer.name.clone());
+            }
+        }
+        Self { labelled_consumers }
+    }
+}
