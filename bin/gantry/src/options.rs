@@ -222,4 +222,12 @@ pub enum AdminAction {
         #[arg(long)]
         serial: String,
     },
+    /// Check that nobody has edited the audit.
+    VerifyAudit,
+    /// Seal everything under a new master key. Stop all servers first.
+    RotateMasterKey {
+        /// The new key, 32 bytes in base64; without it one is made.
+        #[arg(long, env = "GANTRY_NEW_MASTER_KEY", hide_env_values = true)]
+        new_key: Option<String>,
+    },
 }

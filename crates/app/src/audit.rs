@@ -162,19 +162,22 @@ pub struct Report {
 pub async fn verify(app: &App) -> Result<Report> {
     let mut tx = app.db.snapshot().await?;
     let mut report = Report::default();
-    for (ledger, head) in audit::heads(&mut tx).await? {
+    let heads = audit::heads(&mut tx).await?;
+    for (ledger, head) in &heads {
         report.ledgers += 1;
         report.entries += head.seq;
-        if let Some(why) = check(app, &mut tx, &ledger, &head).await? {
+        if let Some(why) = check(app, &mut tx, ledger, head).await? {
             report.broken.push(format!("ledger {ledger}: {why}"));
         }
     }
-    report.broken.extend(
-        audit::orphans(&mut tx)
-            .await?
-            .into_iter()
-            .map(|ledger| format!("ledger {ledger}: its head was removed")),
-    );
+    // Every cluster has a ledger from the transaction on that made it.
+    let mut headless = audit::orphans(&mut tx).await?;
+    let clusters = gantry_store::cluster::ids(&mut tx).await?;
+    headless.extend(clusters.into_iter().map(|id| format!("cluster/{id}")));
+    headless.retain(|ledger| !heads.iter().any(|(name, _)| name == ledger));
+    headless.sort();
+    headless.dedup();
+    report.broken.extend(headless.iter().map(|ledger| format!("ledger {ledger}: it was removed")));
     Ok(report)
 }
 

@@ -16,6 +16,7 @@ use crate::feed::Feeds;
 use crate::gateway::Identity;
 use crate::ids::IdSource;
 use crate::preview::Preview;
+use crate::rotation;
 use crate::seal::{Sealer, random_bytes};
 use crate::throttle::Throttle;
 use crate::token::Signer;
@@ -58,6 +59,8 @@ pub struct App(Arc<Parts>);
 pub struct Parts {
     pub(crate) db: Db,
     pub(crate) sealer: Sealer,
+    /// Where the master key is kept, unless it was given.
+    pub(crate) key_file: Option<PathBuf>,
     pub(crate) signer: Signer,
     pub(crate) audit_key: ChainKey,
     pub(crate) ca: Ca,
@@ -85,11 +88,17 @@ impl App {
     /// and writes what an older version translated differently.
     pub async fn open(config: Config) -> Result<Self> {
         std::fs::create_dir_all(&config.data_dir).map_err(Error::internal)?;
-        let sealer = Sealer::open(&config.data_dir, config.master_key.as_ref())?;
+        let file = config.data_dir.join("master.key");
+        let sealer = Sealer::open(&file, config.master_key.as_ref())?;
+        let key_file = config.master_key.is_none().then_some(file);
         let db = match &config.database {
             Some(url) => Db::open_postgres(url).await?,
             None => Db::open_sqlite(&config.data_dir.join("gantry.db")).await?,
         };
+        let mut sealer = rotation::settle(&db, key_file.as_deref(), sealer).await?;
+        let derived = sealer.hash_key();
+        let hash_key = installation_secret(&db, &sealer, "hash_key", || Ok(derived)).await?;
+        sealer.set_hash_key(&hash_key)?;
         let now = config.clock.now();
         let new_key = || Ok(BASE64.encode(random_bytes::<32>()));
         let signing = installation_secret(&db, &sealer, "token_signing_key", new_key).await?;
@@ -110,6 +119,7 @@ impl App {
             domain: config.domain,
             db,
             sealer,
+            key_file,
             ca,
         }));
         crate::reconcile::all(&app).await?;

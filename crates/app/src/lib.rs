@@ -31,6 +31,7 @@ pub mod plugin;
 pub mod preview;
 mod reconcile;
 pub mod region;
+pub mod rotation;
 pub mod sample;
 mod seal;
 pub mod session;

@@ -25,20 +25,30 @@ pub(crate) struct Sealer {
 }
 
 impl Sealer {
-    /// The key as given, else the one in `<data>/master.key`, else a new one that is kept there.
-    pub(crate) fn open(data_dir: &Path, given: Option<&Secret>) -> Result<Self> {
-        let text = match given {
-            Some(secret) => secret.expose().to_owned(),
-            None => key_in_file(&data_dir.join("master.key"))?,
-        };
-        let key: [u8; KEY_BYTES] = BASE64
-            .decode(text.trim())
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok())
-            .ok_or_else(|| Error::internal("the master key must be 32 bytes in base64"))?;
+    /// The key as given, else the one in `file`, else a new one that is kept there.
+    pub(crate) fn open(file: &Path, given: Option<&Secret>) -> Result<Self> {
+        match given {
+            Some(secret) => Self::with_key(secret.expose()),
+            None => Self::with_key(&key_in_file(file)?),
+        }
+    }
+
+    /// `text` is 32 bytes in base64.
+    pub(crate) fn with_key(text: &str) -> Result<Self> {
+        let key = bytes(text)?;
         let mut hash_key = [0; KEY_BYTES];
         hash_key.copy_from_slice(&keyed_hash(&key, b"hash key"));
         Ok(Self { cipher: XChaCha20Poly1305::new(&key.into()), hash_key })
+    }
+
+    /// The key of [`Sealer::hash`], in base64, which stays when the master key changes.
+    pub(crate) fn hash_key(&self) -> String {
+        BASE64.encode(self.hash_key)
+    }
+
+    pub(crate) fn set_hash_key(&mut self, text: &str) -> Result<()> {
+        self.hash_key = bytes(text)?;
+        Ok(())
     }
 
     /// `plain` as text that only [`Sealer::open_text`] with the same `place` can read.
@@ -74,6 +84,11 @@ impl Sealer {
     }
 }
 
+fn bytes(text: &str) -> Result<[u8; KEY_BYTES]> {
+    let bytes = BASE64.decode(text.trim()).ok().and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or_else(|| Error::internal("the master key must be 32 bytes in base64"))
+}
+
 fn unsealable(place: &str) -> Error {
     Error::internal(format!(
         "{place} cannot be unsealed: the master key is not the one this database was written with"
@@ -107,14 +122,24 @@ fn key_in_file(file: &Path) -> Result<String> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         other => return other.map_err(Error::internal),
     }
-    let text = BASE64.encode(random_bytes::<KEY_BYTES>());
+    let key = new_key();
+    write_key(file, key.expose())?;
+    Ok(key.expose().to_owned())
+}
+
+/// A key nobody has had before, in base64.
+pub(crate) fn new_key() -> Secret {
+    Secret::new(BASE64.encode(random_bytes::<KEY_BYTES>()))
+}
+
+/// Writes a key into a new file that only its owner can read.
+pub(crate) fn write_key(file: &Path, text: &str) -> Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut key = options.open(file).map_err(Error::internal)?;
-    key.write_all(text.as_bytes()).and_then(|()| key.sync_all()).map_err(Error::internal)?;
-    Ok(text)
+    key.write_all(text.as_bytes()).and_then(|()| key.sync_all()).map_err(Error::internal)
 }
 
 #[cfg(test)]
@@ -124,15 +149,13 @@ mod tests {
     #[test]
     fn what_is_sealed_opens_only_in_its_place_and_under_its_key() {
         let dir = tempfile::tempdir().unwrap();
-        let sealer = Sealer::open(dir.path(), None).unwrap();
+        let file = dir.path().join("master.key");
+        let sealer = Sealer::open(&file, None).unwrap();
         let sealed = sealer.seal("a/1", b"secret").unwrap();
         assert!(!sealed.contains("secret"));
-        assert_eq!(
-            Sealer::open(dir.path(), None).unwrap().open_text("a/1", &sealed).unwrap(),
-            "secret"
-        );
+        assert_eq!(Sealer::open(&file, None).unwrap().open_text("a/1", &sealed).unwrap(), "secret");
         assert!(sealer.open_text("a/2", &sealed).is_err());
         let other = Secret::new(BASE64.encode([1; 32]));
-        assert!(Sealer::open(dir.path(), Some(&other)).unwrap().open_text("a/1", &sealed).is_err());
+        assert!(Sealer::open(&file, Some(&other)).unwrap().open_text("a/1", &sealed).is_err());
     }
 }

@@ -23,6 +23,20 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// Every code, in the order of the numbers.
+    pub const ALL: [Self; 10] = [
+        Self::Internal,
+        Self::InvalidArgument,
+        Self::Conflict,
+        Self::NotFound,
+        Self::PermissionDenied,
+        Self::Unauthorized,
+        Self::InUse,
+        Self::QuotaExceeded,
+        Self::PlanRequired,
+        Self::TooManyRequests,
+    ];
+
     /// The short text that stands next to the number in `status.message`.
     #[must_use]
     pub fn text(self) -> &'static str {

@@ -37,7 +37,7 @@ impl From<Error> for Failure {
     }
 }
 
-fn status_of(code: ErrorCode) -> StatusCode {
+pub fn status_of(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorCode::InvalidArgument => StatusCode::BAD_REQUEST,

@@ -20,6 +20,7 @@ mod certificate;
 mod cluster;
 mod consumer;
 mod debug;
+mod docs;
 mod heartbeat;
 mod instance;
 mod label;

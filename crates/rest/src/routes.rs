@@ -13,7 +13,7 @@ use http::Method;
 use crate::contract::contract;
 use crate::gate::{Gate, gate};
 use crate::{
-    access_token, api, application, certificate, cluster, consumer, debug, fallback, frame,
+    access_token, api, application, certificate, cluster, consumer, debug, docs, fallback, frame,
     heartbeat, instance, label, organization, plugin, probe, region, session,
 };
 
@@ -168,7 +168,8 @@ pub fn router(app: App) -> Router {
     let mut router = Router::new()
         .route("/healthz", get(probe::healthy))
         .route("/readyz", get(probe::ready))
-        .route("/api/openapi.json", get(probe::contract));
+        .route("/api/openapi.json", get(probe::contract))
+        .route("/api/docs", get(docs::page));
     for route in routes().into_iter().filter(|route| scope(route.id) != Some(Scope::Gateway)) {
         router = mount(router, &app, &route);
     }

@@ -16,6 +16,7 @@ pub mod organization;
 pub mod region;
 pub mod resource;
 pub mod revision;
+pub mod sealed;
 pub mod secret;
 pub mod session;
 mod sqlite;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gantry_app::{App, Cx, access_token, gateway, user};
+use gantry_app::{App, Cx, access_token, audit, gateway, rotation, user};
 use gantry_model::access_token::AccessTokenCreate;
 use gantry_model::{Id, Secret};
 
@@ -56,8 +56,32 @@ async fn act(app: &App, action: AdminAction) -> Outcome {
             let cx = Cx::system(app, "adminRevokeCertificate");
             gateway::revoke_certificate(&cx, cluster.parse::<Id>()?, &serial).await?;
         }
+        AdminAction::VerifyAudit => verify_audit(app).await?,
+        AdminAction::RotateMasterKey { new_key } => {
+            let rotated = rotation::rotate(app, new_key.map(Secret::new)).await?;
+            println!("{} values are sealed under the new key", rotated.values);
+            match rotated.key {
+                Some(key) => println!("start servers with GANTRY_MASTER_KEY={}", key.expose()),
+                None => println!("the new key is in the data folder's master.key"),
+            }
+        }
     }
     Ok(())
+}
+
+async fn verify_audit(app: &App) -> Outcome {
+    let report = audit::verify(app).await?;
+    for broken in &report.broken {
+        eprintln!("{broken}");
+    }
+    if report.broken.is_empty() {
+        println!(
+            "{} entries in {} ledgers: nobody has edited them",
+            report.entries, report.ledgers
+        );
+        return Ok(());
+    }
+    Err(format!("{} of {} ledgers were edited", report.broken.len(), report.ledgers).into())
 }
 
 /// Unix seconds at the end of `30d` or `12h` from `now`; 0 for `never`.

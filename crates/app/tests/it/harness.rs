@@ -8,6 +8,9 @@ use gantry_store::Db;
 use gantry_testkit::database::Database;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _, SqliteConnection,
+};
 
 pub struct Bench {
     pub app: App,
@@ -43,6 +46,24 @@ impl Bench {
         match &self.config.database {
             Some(url) => Db::open_postgres(url).await.unwrap(),
             None => Db::open_sqlite(&self.dir.path().join("gantry.db")).await.unwrap(),
+        }
+    }
+
+    /// Runs SQL behind the control plane's back; answers the first column where it is text.
+    pub async fn sql(&self, statement: &str) -> Vec<String> {
+        let statement = AssertSqlSafe(statement.to_owned());
+        match &self.config.database {
+            Some(url) => {
+                let mut conn = PgConnection::connect(url).await.unwrap();
+                let rows = conn.fetch_all(statement).await.unwrap();
+                rows.iter().map(|row| row.get(0)).collect()
+            }
+            None => {
+                let file = format!("sqlite://{}", self.dir.path().join("gantry.db").display());
+                let mut conn = SqliteConnection::connect(&file).await.unwrap();
+                let rows = conn.fetch_all(statement).await.unwrap();
+                rows.iter().map(|row| row.get(0)).collect()
+            }
         }
     }
 

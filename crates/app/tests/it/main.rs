@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod audit;
 mod feed;
 mod gateway;
 mod harness;
 mod history;
 mod resources;
+mod rotation;
 mod tenancy;

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 pub use check::Checker;
 pub use example::example;
 pub use request::{Checked, Raw};
+pub use schema::resolve;
 
 const OPENAPI: &str = include_str!("../../../../api/openapi.yaml");
 const ADDITIONS: &str = include_str!("../../../../api/gantry.yaml");
@@ -166,7 +167,7 @@ impl Operation {
 
     fn parameters(&self) -> impl Iterator<Item = &Value> {
         let list = self.spec["parameters"].as_array().into_iter().flatten();
-        list.map(|parameter| schema::resolve(&contract().document, parameter))
+        list.map(|parameter| resolve(&contract().document, parameter))
     }
 }
 
