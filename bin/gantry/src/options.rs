@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// API management that a team hosts itself.
 #[derive(Parser)]
@@ -62,12 +62,50 @@ pub struct OwnerOptions {
     pub admin_password: Option<String>,
 }
 
+/// How people reach this installation and are reached by it.
+#[derive(Args, Clone)]
+pub struct SiteOptions {
+    /// Base of the links that people get, such as https://gantry.example.com
+    #[arg(long, env = "GANTRY_PUBLIC_URL", default_value = "http://localhost:7080")]
+    pub public_url: String,
+    /// Host of the mail server; without it no mail is sent and links are shown or logged instead.
+    #[arg(long, env = "GANTRY_SMTP_HOST", requires = "smtp_from")]
+    pub smtp_host: Option<String>,
+    /// Port of the mail server; without it 25, 587 or 465, as `--smtp-tls` says.
+    #[arg(long, env = "GANTRY_SMTP_PORT")]
+    pub smtp_port: Option<u16>,
+    /// User name for the mail server, if it asks for one.
+    #[arg(long, env = "GANTRY_SMTP_USER", requires = "smtp_password")]
+    pub smtp_user: Option<String>,
+    /// Password of that user.
+    #[arg(long, env = "GANTRY_SMTP_PASSWORD", hide_env_values = true, requires = "smtp_user")]
+    pub smtp_password: Option<String>,
+    /// Sender of mails: gantry@example.com or "Gantry <gantry@example.com>".
+    #[arg(long, env = "GANTRY_SMTP_FROM")]
+    pub smtp_from: Option<String>,
+    /// How the connection to the mail server is protected.
+    #[arg(long, env = "GANTRY_SMTP_TLS", value_enum, default_value = "starttls")]
+    pub smtp_tls: SmtpTlsMode,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum SmtpTlsMode {
+    /// Not at all.
+    None,
+    /// Plain at first, TLS before anything is said.
+    Starttls,
+    /// TLS from the first byte.
+    Implicit,
+}
+
 #[derive(Args, Clone)]
 pub struct ServerOptions {
     #[command(flatten)]
     pub store: StoreOptions,
     #[command(flatten)]
     pub owner: OwnerOptions,
+    #[command(flatten)]
+    pub site: SiteOptions,
     /// Address of the management API.
     #[arg(long, env = "GANTRY_LISTEN_API", default_value = "0.0.0.0:7080")]
     pub listen_api: SocketAddr,
@@ -147,6 +185,8 @@ pub struct DevOptions {
     pub store: StoreOptions,
     #[command(flatten)]
     pub owner: OwnerOptions,
+    #[command(flatten)]
+    pub site: SiteOptions,
     /// Address of the management API.
     #[arg(long, env = "GANTRY_LISTEN_API", default_value = "127.0.0.1:7080")]
     pub listen_api: SocketAddr,

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::feed::Feeds;
 use crate::gateway::Identity;
 use crate::ids::IdSource;
+use crate::mail::{Mailer, Smtp};
 use crate::preview::Preview;
 use crate::rotation;
 use crate::seal::{Sealer, random_bytes};
@@ -35,6 +36,10 @@ pub struct Config {
     pub gateway_endpoint: String,
     /// Last part of the clusters' host names.
     pub domain: String,
+    /// Base of the links that people get, such as `https://gantry.example.com`.
+    pub public_url: String,
+    /// The server that takes our mail; without it none is sent.
+    pub smtp: Option<Smtp>,
 }
 
 impl Config {
@@ -47,6 +52,8 @@ impl Config {
             clock: Clock::system(),
             gateway_endpoint: "localhost:7443".into(),
             domain: "gantry.internal".into(),
+            public_url: "http://localhost:7080".into(),
+            smtp: None,
         }
     }
 }
@@ -72,6 +79,9 @@ pub struct Parts {
     pub(crate) clock: Clock,
     pub(crate) gateway_endpoint: String,
     pub(crate) domain: String,
+    /// Without a slash at its end.
+    pub(crate) public_url: String,
+    pub(crate) mailer: Mailer,
     ids: IdSource,
 }
 
@@ -117,6 +127,8 @@ impl App {
             clock: config.clock,
             gateway_endpoint: config.gateway_endpoint,
             domain: config.domain,
+            public_url: config.public_url.trim_end_matches('/').to_owned(),
+            mailer: Mailer::new(config.smtp.as_ref())?,
             db,
             sealer,
             key_file,

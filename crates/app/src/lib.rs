@@ -23,6 +23,7 @@ pub mod gateway;
 pub mod housekeeping;
 mod ids;
 pub mod label;
+pub mod mail;
 mod mask;
 mod object;
 pub mod organization;

@@ -1,4 +1,5 @@
-//! What tests share: the real binary as a child process, databases to throw away, an HTTP client.
+//! What tests share: the real binary as a child process, databases to throw away, an HTTP client, a
+//! mail server.
 //!
 //! Only for tests: everything panics with a readable sentence when it fails.
 
@@ -7,8 +8,10 @@ pub mod contract;
 pub mod database;
 pub mod origin;
 pub mod process;
+pub mod smtp;
 
 pub use client::client;
 pub use database::Database;
 pub use origin::Origin;
 pub use process::Process;
+pub use smtp::MailServer;

@@ -3,6 +3,7 @@
 use std::future::IntoFuture as _;
 use std::net::SocketAddr;
 
+use gantry_app::mail::{Smtp, SmtpTls};
 use gantry_app::setup;
 use gantry_app::{App, Clock, Config};
 use gantry_model::Secret;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, Outcome, runtime};
 use crate::lifecycle::shutdown_on_signal;
-use crate::options::{OwnerOptions, ServerOptions, StoreOptions};
+use crate::options::{OwnerOptions, ServerOptions, SiteOptions, SmtpTlsMode, StoreOptions};
 use crate::ready::Ready;
 
 /// Runs until a signal.
@@ -54,6 +55,8 @@ impl Server {
             .map_err(|error| format!("cannot listen on {}: {error}", options.listen_dp))?;
         let (api_address, dp_address) = (api.local_addr()?, dp.local_addr()?);
         let mut config = config(&options.store);
+        config.public_url = options.site.public_url.clone();
+        config.smtp = smtp(&options.site);
         config.gateway_endpoint =
             options.advertise_dp.clone().unwrap_or_else(|| reachable(dp_address).to_string());
         let app = App::open(config).await?;
@@ -106,6 +109,23 @@ pub fn config(store: &StoreOptions) -> Config {
     config.master_key = master_key.map(Secret::new);
     config.clock = Clock::system();
     config
+}
+
+/// The mail server, if one is named.
+fn smtp(site: &SiteOptions) -> Option<Smtp> {
+    let site = site.clone();
+    let (tls, usual_port) = match site.smtp_tls {
+        SmtpTlsMode::None => (SmtpTls::None, 25),
+        SmtpTlsMode::Starttls => (SmtpTls::StartTls, 587),
+        SmtpTlsMode::Implicit => (SmtpTls::Implicit, 465),
+    };
+    Some(Smtp {
+        host: site.smtp_host?,
+        port: site.smtp_port.unwrap_or(usual_port),
+        login: site.smtp_user.zip(site.smtp_password.map(Secret::new)),
+        from: site.smtp_from?,
+        tls,
+    })
 }
 
 /// The password that was chosen for the first owner, if one was.
