@@ -86,6 +86,17 @@ pub struct SiteOptions {
     /// How the connection to the mail server is protected.
     #[arg(long, env = "GANTRY_SMTP_TLS", value_enum, default_value = "starttls")]
     pub smtp_tls: SmtpTlsMode,
+    /// Who gets answers in the form of the public Go SDK, where it differs from the reference; auto
+    /// goes by the client's name.
+    #[arg(long, env = "GANTRY_COMPAT_GO_SDK", value_enum, default_value = "auto")]
+    pub compat_go_sdk: GoSdkMode,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum GoSdkMode {
+    Auto,
+    On,
+    Off,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -10,6 +10,7 @@ use gantry_store::resource::{self, Kind};
 use gantry_translate::Keys;
 use serde_json::{Map, Value};
 
+use crate::access::Reach;
 use crate::change::{Change, change};
 use crate::object::{self, Index, Spec, Stored};
 use crate::{Cx, Written, application, check, mask};
@@ -37,11 +38,17 @@ pub async fn list(cx: &Cx, app: Id, query: &ListQuery) -> Result<Page<Api>> {
     Ok(object::page(stored.into_iter().map(view).collect(), count))
 }
 
-/// APIs of a whole cluster, each with its application.
+/// APIs of a whole cluster, each with its application; for a service admin, those of the caller's.
 pub async fn search(cx: &Cx, cluster: Id, query: &ListQuery) -> Result<Page<ApiWithApplication>> {
     let mut tx = cx.app.db.read().await?;
     cx.see_cluster(&mut tx, cluster).await?;
-    let (rows, count) = resource::list_in_cluster(&mut tx, Kind::Api, cluster, query).await?;
+    let (rows, count) = match cx.reach() {
+        Reach::Everything => resource::list_in_cluster(&mut tx, Kind::Api, cluster, query).await?,
+        Reach::Of(member) => {
+            let kind = Kind::Api;
+            resource::list_of_service_admin(&mut tx, kind, cluster, member, query).await?
+        }
+    };
     let apis: Vec<Stored<ApiSpec>> = object::opened_all(&cx.app, rows)?;
     let mut ids: Vec<Id> = apis.iter().map(|api| api.row.parent_id).collect();
     ids.sort_unstable();

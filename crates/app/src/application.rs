@@ -11,6 +11,7 @@ use gantry_store::resource::{self, Kind};
 use gantry_translate::{Keys, Surroundings};
 use serde_json::{Map, Value};
 
+use crate::access::Reach;
 use crate::change::{Change, change};
 use crate::object::{self, Index, Spec, Stored};
 use crate::{Cx, Written, api, check, mask};
@@ -39,10 +40,17 @@ impl Spec for ApplicationSpec {
     }
 }
 
+/// The applications of a cluster; for a service admin, those of the caller.
 pub async fn list(cx: &Cx, cluster: Id, query: &ListQuery) -> Result<Page<Application>> {
     let mut tx = cx.app.db.read().await?;
     cx.see_cluster(&mut tx, cluster).await?;
-    let (rows, count) = resource::list(&mut tx, Kind::Application, cluster, query).await?;
+    let (rows, count) = match cx.reach() {
+        Reach::Everything => resource::list(&mut tx, Kind::Application, cluster, query).await?,
+        Reach::Of(member) => {
+            let kind = Kind::Application;
+            resource::list_of_service_admin(&mut tx, kind, cluster, member, query).await?
+        }
+    };
     let stored = object::opened_all(&cx.app, rows)?;
     Ok(object::page(views(&mut tx, cluster, stored).await?, count))
 }

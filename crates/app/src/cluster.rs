@@ -10,6 +10,7 @@ use gantry_store::{organization, region};
 use gantry_translate::Surroundings;
 use serde_json::json;
 
+use crate::access::Reach;
 use crate::act::act;
 use crate::audit::Ledger;
 use crate::change::{Change, begin, change};
@@ -20,10 +21,15 @@ const FIRST_REVISION: i64 = 1;
 /// Longest label of a host name.
 const NAME_CHARS_MAX: usize = 63;
 
+/// The clusters of an organization; for who has roles in some only, those.
 pub async fn list(cx: &Cx, org: Id, query: &ListQuery) -> Result<Page<ClusterSummary>> {
     let mut tx = cx.app.db.read().await?;
     cx.see_organization(&mut tx, org).await?;
-    let (rows, count) = cluster::list(&mut tx, org, query).await?;
+    let member = match cx.reach() {
+        Reach::Everything => None,
+        Reach::Of(member) => Some(member),
+    };
+    let (rows, count) = cluster::list(&mut tx, org, member, query).await?;
     let summary = |row: ClusterRow| {
         let org_name = row.org_name.clone();
         Ok(ClusterSummary { cluster: view(&cx.app, row)?, org_name, config_payload: String::new() })

@@ -9,9 +9,11 @@ use gantry_model::{Error, Id, Result, Secret, Timestamp};
 use gantry_store::{Db, Tx};
 use rustls::server::danger::ClientCertVerifier;
 
+use crate::access::Access;
 use crate::audit::ChainKey;
 use crate::ca::{Ca, ServerIdentity};
 use crate::clock::Clock;
+use crate::compat::GoSdk;
 use crate::feed::Feeds;
 use crate::gateway::Identity;
 use crate::ids::IdSource;
@@ -40,6 +42,8 @@ pub struct Config {
     pub public_url: String,
     /// The server that takes our mail; without it none is sent.
     pub smtp: Option<Smtp>,
+    /// Who gets answers in the form of the public Go SDK.
+    pub compat_go_sdk: GoSdk,
 }
 
 impl Config {
@@ -54,6 +58,7 @@ impl Config {
             domain: "gantry.internal".into(),
             public_url: "http://localhost:7080".into(),
             smtp: None,
+            compat_go_sdk: GoSdk::Auto,
         }
     }
 }
@@ -82,6 +87,7 @@ pub struct Parts {
     /// Without a slash at its end.
     pub(crate) public_url: String,
     pub(crate) mailer: Mailer,
+    compat_go_sdk: GoSdk,
     ids: IdSource,
 }
 
@@ -129,6 +135,7 @@ impl App {
             domain: config.domain,
             public_url: config.public_url.trim_end_matches('/').to_owned(),
             mailer: Mailer::new(config.smtp.as_ref())?,
+            compat_go_sdk: config.compat_go_sdk,
             db,
             sealer,
             key_file,
@@ -146,6 +153,18 @@ impl App {
     /// Whether the database answers.
     pub async fn ready(&self) -> Result<()> {
         gantry_store::user::exists(&mut self.db.read().await?).await.map(|_| ())
+    }
+
+    /// Base of the links that people get, without a slash at its end.
+    #[must_use]
+    pub fn public_url(&self) -> &str {
+        &self.public_url
+    }
+
+    /// Who gets answers in the form of the public Go SDK.
+    #[must_use]
+    pub fn compat_go_sdk(&self) -> GoSdk {
+        self.compat_go_sdk
     }
 
     #[must_use]
@@ -232,6 +251,8 @@ pub struct Cx {
     pub request_id: String,
     /// Writes are checked in full, tell what they would do, and leave nothing behind.
     pub dry_run: bool,
+    /// What it may touch.
+    pub(crate) access: Access,
 }
 
 /// What a write made of a resource.
@@ -247,15 +268,15 @@ pub struct Written<T> {
 }
 
 impl Cx {
+    /// A request that nobody has admitted to anything yet (`access::enforce`).
+    pub fn new(app: &App, actor: Actor, operation: &'static str, request_id: String) -> Self {
+        let access = Access::Undecided;
+        Self { app: app.clone(), actor, operation, request_id, dry_run: false, access }
+    }
+
     /// A request of Gantry to itself.
     pub fn system(app: &App, operation: &'static str) -> Self {
-        Self {
-            app: app.clone(),
-            actor: Actor::System,
-            operation,
-            request_id: String::new(),
-            dry_run: false,
-        }
+        Self::new(app, Actor::System, operation, String::new())
     }
 
     /// Id of the user who asks.
@@ -264,25 +285,5 @@ impl Cx {
             Actor::User { id, .. } => Ok(id),
             _ => Err(Error::forbidden("only a signed-in user can do this")),
         }
-    }
-
-    /// Refuses clusters the actor may not see as if they did not exist.
-    pub(crate) async fn see_cluster(&self, tx: &mut Tx, cluster: Id) -> Result<()> {
-        let visible = match &self.actor {
-            Actor::User { id, .. } => gantry_store::cluster::is_visible(tx, cluster, id).await?,
-            Actor::Gateway(identity) => identity.cluster == cluster,
-            Actor::System => gantry_store::cluster::find(tx, cluster).await?.is_some(),
-        };
-        if visible { Ok(()) } else { Err(Error::not_found("cluster")) }
-    }
-
-    /// The same for organizations.
-    pub(crate) async fn see_organization(&self, tx: &mut Tx, org: Id) -> Result<()> {
-        let visible = match &self.actor {
-            Actor::User { id, .. } => gantry_store::organization::is_member(tx, org, id).await?,
-            Actor::Gateway(identity) => identity.org == org,
-            Actor::System => gantry_store::organization::find(tx, org).await?.is_some(),
-        };
-        if visible { Ok(()) } else { Err(Error::not_found("organization")) }
     }
 }

@@ -203,6 +203,10 @@ pub async fn open(app: &App, cluster: Id) -> Result<Feed> {
 async fn read(app: App, channel: Weak<Channel>) {
     while let Some(open) = channel.upgrade() {
         if let Err(error) = open.advance(&app).await {
+            // The cluster went with its organization; ids do not come back.
+            if error.code == ErrorCode::NotFound {
+                return;
+            }
             tracing::warn!(cluster = %open.cluster, error = &error as &dyn std::error::Error,
                 "the log of revisions could not be read; trying again");
         }

@@ -1,18 +1,19 @@
 //! Organizations. Each comes with a cluster.
 
 use gantry_model::config::cluster::DEFAULT_NAME;
+use gantry_model::instance::LOST_AFTER_S;
 use gantry_model::organization::Organization;
 use gantry_model::{Error, Id, Result};
-use gantry_store::{Tx, organization};
+use gantry_store::member::MemberRow;
+use gantry_store::{Tx, instance, organization, user};
+use serde_json::json;
 
 use crate::act::act;
 use crate::audit::Ledger;
-use crate::{Cx, check, cluster};
+use crate::{Cx, check, cluster, member};
 
 /// The one plan of a self-hosted installation: no limits (design §4).
 const PLAN_ID: i64 = 1;
-/// Role of who created the organization.
-pub(crate) const OWNER: &str = "owner";
 
 pub async fn get(cx: &Cx, id: Id) -> Result<Organization> {
     let mut tx = cx.app.db.read().await?;
@@ -42,7 +43,7 @@ pub async fn create(cx: &Cx, name: &str) -> Result<Organization> {
 /// Creates the first organization of a user who has none.
 pub async fn initialize(cx: &Cx, name: &str) -> Result<Organization> {
     let mut tx = cx.app.db.read().await?;
-    if !gantry_store::user::organizations(&mut tx, cx.user_id()?).await?.is_empty() {
+    if !user::organizations(&mut tx, cx.user_id()?).await?.is_empty() {
         return Err(Error::conflict("you already belong to an organization"));
     }
     create(cx, name).await
@@ -70,9 +71,52 @@ pub(crate) async fn insert(
         owner_id: owner.to_owned(),
     };
     organization::insert(tx, &created, &slug(name, id)).await?;
-    organization::add_member(tx, app.new_id(), id, owner, OWNER, now).await?;
+    let account = user::find(tx, owner).await?.ok_or_else(|| Error::not_found("user"))?;
+    let first = MemberRow {
+        id: app.new_id(),
+        org_id: id,
+        user_id: Some(account.id),
+        email: account.email,
+        first_name: String::new(),
+        last_name: String::new(),
+        token_hash: None,
+        expires_at: None,
+        created_at: now,
+        updated_at: now,
+    };
+    member::insert_owner(tx, &first).await?;
     let cluster = cluster::insert(cx, tx, id, DEFAULT_NAME, None).await?;
     Ok((created, cluster.id))
+}
+
+/// Deletes an organization with its clusters and everything below; the audit stays. While gateways
+/// of it are online, only with `force`.
+pub async fn delete(cx: &Cx, id: Id, force: bool) -> Result<()> {
+    cx.see_organization(&mut cx.app.db.read().await?, id).await?;
+    let caller = cx.user_id()?.to_owned();
+    act(cx, Ledger::Organization(id), move |act| {
+        Box::pin(async move {
+            let found = member::locked(act.tx, id).await?;
+            member::must_own(&found, &caller)?;
+            let since = act.now.plus_seconds(-LOST_AFTER_S);
+            let online = instance::count_since(act.tx, id, since).await?;
+            if online > 0 && !force {
+                return Err(Error::in_use(format!(
+                    "{online} gateway instances of the organization are online: stop them, or                      repeat with `force=true`"
+                )));
+            }
+            for cluster in gantry_store::cluster::of_organization(act.tx, id).await? {
+                let row = gantry_store::cluster::lock(act.tx, cluster).await?;
+                let name = row.map(|row| json!({ "name": row.name }));
+                act.audit("cluster", cluster, name, None);
+            }
+            organization::delete(act.tx, id).await?;
+            act.audit("organization", id, Some(check::json(&found)?), None);
+            Ok(())
+        })
+    })
+    .await?;
+    if cx.dry_run { Ok(()) } else { cx.app.renew_server_certificate().await }
 }
 
 /// The organization's part of host names: letters and digits of its name, and its id in base 36 so

@@ -9,10 +9,13 @@ pub mod config;
 pub mod error;
 pub mod id;
 pub mod instance;
+pub mod member;
 pub mod organization;
 pub mod page;
 pub mod region;
+pub mod role;
 pub mod secret;
+pub mod service_admin;
 pub mod time;
 pub mod user;
 

@@ -49,6 +49,12 @@ impl<T> Answer<T> {
         Self { cookie, ..self }
     }
 
+    /// Something the caller should know although it worked.
+    #[must_use]
+    pub fn with_warning(self, warning: Option<String>) -> Self {
+        Self { warning, ..self }
+    }
+
     /// The same answer around another payload.
     #[must_use]
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {

@@ -1,7 +1,7 @@
 //! What handlers take from a request that has passed the gate.
 
 use axum::extract::FromRequestParts;
-use gantry_app::Cx;
+use gantry_app::{Actor, App, Cx};
 use gantry_model::page::PAGE_SIZE_MAX;
 use gantry_model::{Direction, Error, ErrorCode, Id, ListQuery};
 use http::request::Parts;
@@ -10,9 +10,17 @@ use serde::de::DeserializeOwned;
 
 use crate::contract::Checked;
 use crate::error::Failure;
+use crate::frame::RequestId;
+use crate::gate;
 
 /// Who asks, for which operation.
 pub struct Caller(pub Cx);
+
+/// Who asks for what anybody may: signed in, or not.
+pub struct Visitor {
+    pub actor: Option<Actor>,
+    pub request_id: String,
+}
 
 /// Path, query and header parameters.
 pub struct Params<T>(pub T);
@@ -30,6 +38,16 @@ impl<S: Sync> FromRequestParts<S> for Caller {
         let cx = parts.extensions.remove::<Cx>();
         cx.map(Self)
             .ok_or_else(|| Failure::internal("an operation without sign-in asks for its caller"))
+    }
+}
+
+impl FromRequestParts<App> for Visitor {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone());
+        let actor = gate::visitor(app, &parts.headers).await;
+        Ok(Self { actor, request_id: request_id.unwrap_or_default() })
     }
 }
 

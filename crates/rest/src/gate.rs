@@ -72,13 +72,8 @@ impl Gate {
             return Err(Error::forbidden(message).into());
         }
         let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone());
-        Ok(Some(Cx {
-            app: self.app.clone(),
-            actor,
-            operation: &self.operation.id,
-            request_id: request_id.unwrap_or_default(),
-            dry_run: false,
-        }))
+        let request_id = request_id.unwrap_or_default();
+        Ok(Some(Cx::new(&self.app, actor, &self.operation.id, request_id)))
     }
 
     /// Checks who may, then the request against the contract; leaves what handlers need in its
@@ -88,41 +83,73 @@ impl Gate {
         let path =
             RawPathParams::from_request_parts(parts, &()).await.map_err(Failure::internal)?;
         let path: Vec<_> = path.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-        let application = match &cx {
-            Some(cx) => self.authorize(cx, &path).await?,
+        let cx = match cx {
+            Some(cx) => Some(self.authorize(cx, &path).await?),
             None => None,
         };
         let body = read(body).await?;
         if self.operation.body().is_some() && !body.is_empty() {
-            check_content_type(&parts.headers)?;
+            self.check_content_type(&parts.headers)?;
         }
         let query = parts.uri.query().unwrap_or_default();
         let raw = Raw { path: &path, query, headers: &parts.headers, body: &body };
         let checked = self.operation.check(&raw)?;
-        if let Some(owner) = application {
-            check_cluster(owner, &checked.params)?;
-        }
-        if let Some(cx) = cx {
-            let dry_run = checked.params[DRY_RUN] == true;
-            parts.extensions.insert(Cx { dry_run, ..cx });
+        if let Some(mut cx) = cx {
+            if let (Scope::Application, Some(owner)) = (self.rule.scope, cx.cluster()) {
+                check_cluster(owner, &checked.params)?;
+            }
+            cx.dry_run = checked.params[DRY_RUN] == true;
+            parts.extensions.insert(cx);
         }
         parts.extensions.insert(checked);
         Ok(())
     }
 
-    /// Refuses who may not call. Answers the cluster of the application in a path without one.
-    async fn authorize(&self, cx: &Cx, path: &[(String, String)]) -> Result<Option<Id>> {
+    /// Refuses who may not call.
+    async fn authorize(&self, cx: Cx, path: &[(String, String)]) -> Result<Cx> {
         let id = |name: &str| {
             let found = path.iter().find(|(key, _)| key == name);
             found.and_then(|(_, text)| text.parse::<Id>().ok())
         };
         let subject = Subject {
-            organization: id("id").filter(|_| self.rule.scope == Scope::Organization),
+            organization: id("id"),
             cluster: id("cluster_id"),
             application: id("app_id"),
         };
         access::enforce(cx, &self.rule, subject).await
     }
+
+    fn check_content_type(&self, headers: &HeaderMap) -> Result<(), Failure> {
+        let given = content_type(headers);
+        if given.eq_ignore_ascii_case("application/json")
+            || (self.operation.takes_forms() && is_form(headers))
+        {
+            return Ok(());
+        }
+        let message = "the body has to be JSON, announced by `Content-Type: application/json`";
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        Err(Failure::http(status, ErrorCode::InvalidArgument, message))
+    }
+}
+
+/// Type and subtype of the body.
+fn content_type(headers: &HeaderMap) -> &str {
+    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    given.split(';').next().unwrap_or_default().trim()
+}
+
+/// Whether the body is what an HTML form sends.
+pub fn is_form(headers: &HeaderMap) -> bool {
+    content_type(headers).eq_ignore_ascii_case("application/x-www-form-urlencoded")
+}
+
+/// Who is signed in, for what anybody may call; a foreign page cannot lend a cookie to it.
+pub async fn visitor(app: &App, headers: &HeaderMap) -> Option<Actor> {
+    let (token, by_cookie) = credential(headers)?;
+    if by_cookie && !is_same_site(headers) {
+        return None;
+    }
+    session::authenticate(app, token).await.ok()
 }
 
 /// The bearer token, or the session cookie (then `true`).
@@ -171,17 +198,6 @@ async fn read(body: Body) -> Result<Bytes, Failure> {
             Err(Error::new(ErrorCode::InvalidArgument, message).into())
         }
     }
-}
-
-fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
-    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = given.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
-        return Ok(());
-    }
-    let message = "the body has to be JSON, announced by `Content-Type: application/json`";
-    let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-    Err(Failure::http(status, ErrorCode::InvalidArgument, message))
 }
 
 /// A client that names a cluster means an application of that cluster, which is `owner`.

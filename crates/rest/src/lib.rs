@@ -7,6 +7,7 @@ pub mod contract;
 pub mod routes;
 
 mod answer;
+mod compat;
 mod error;
 mod extract;
 mod fallback;
@@ -23,11 +24,15 @@ mod debug;
 mod docs;
 mod heartbeat;
 mod instance;
+mod invitation;
 mod label;
+mod member;
 mod organization;
 mod plugin;
 mod probe;
 mod region;
+mod role;
+mod service_admin;
 mod session;
 
 pub use gate::{BODY_BYTES_MAX, SESSION_COOKIE};

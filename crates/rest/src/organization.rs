@@ -13,6 +13,12 @@ pub struct Named {
     name: String,
 }
 
+/// Gantry's addition to `deleteOrganization`.
+#[derive(Deserialize)]
+pub struct Force {
+    force: bool,
+}
+
 pub async fn create(Caller(cx): Caller, Body(Named { name }): Body<Named>) -> Reply<Organization> {
     Ok(Answer::new(organization::create(&cx, &name).await?))
 }
@@ -27,4 +33,13 @@ pub async fn get(
     Params(OfOrganization { id }): Params<OfOrganization>,
 ) -> Reply<Organization> {
     Ok(Answer::new(organization::get(&cx, id).await?))
+}
+
+pub async fn delete(
+    Caller(cx): Caller,
+    Params(OfOrganization { id }): Params<OfOrganization>,
+    Params(Force { force }): Params<Force>,
+) -> Reply<()> {
+    organization::delete(&cx, id, force).await?;
+    Ok(Answer::empty())
 }

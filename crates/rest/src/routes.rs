@@ -14,7 +14,8 @@ use crate::contract::contract;
 use crate::gate::{Gate, gate};
 use crate::{
     access_token, api, application, certificate, cluster, consumer, debug, docs, fallback, frame,
-    heartbeat, instance, label, organization, plugin, probe, region, session,
+    heartbeat, instance, invitation, label, member, organization, plugin, probe, region, role,
+    service_admin, session,
 };
 
 /// One line of the list.
@@ -47,7 +48,19 @@ pub fn routes() -> Vec<Route> {
         op("createOrganization",             organization::create),
         op("initializeOrganization",         organization::initialize),
         op("getOrganization",                organization::get),
+        op("deleteOrganization",             organization::delete),
         op("listRegions",                    region::list),
+        op("listRoles",                      role::list),
+
+        op("listMembers",                    member::list),
+        op("createMember",                   member::create),
+        op("getMember",                      member::get),
+        op("updateMember",                   member::update),
+        op("deleteMember",                   member::delete),
+        op("transferOwnership",              member::transfer_ownership),
+        op("reinviteMember",                 member::invite_again),
+        op("acceptInvitation",               invitation::accept),
+        op("joinByInvitation",               invitation::join),
 
         op("listClusters",                   cluster::list),
         op("createCluster",                  cluster::create),
@@ -77,6 +90,10 @@ pub fn routes() -> Vec<Route> {
         op("deleteAllAPIs",                  api::delete_all),
         op("searchAPIs",                     api::search),
 
+        op("listServiceAdmins",              service_admin::list),
+        op("addServiceAdmins",               service_admin::add),
+        op("deleteServiceAdmin",             service_admin::delete),
+
         op("listConsumers",                  consumer::list),
         op("createConsumer",                 consumer::create),
         op("getConsumer",                    consumer::get),
@@ -102,7 +119,6 @@ pub fn routes() -> Vec<Route> {
 
 /// Operations of the contract without a handler. This list only shrinks.
 pub const NOT_BUILT_YET: &[&str] = &[
-    "deleteOrganization",
     "createSubscription",
     "getUpcomingInvoice",
     "redirectToCustomerPortal",
@@ -114,17 +130,9 @@ pub const NOT_BUILT_YET: &[&str] = &[
     "getPluginReference",
     "createApplicationFromOpenAPI",
     "createConsumerJWT",
-    "listMembers",
-    "createMember",
-    "getMember",
-    "deleteMember",
-    "updateMember",
-    "transferOwnership",
-    "reinviteMember",
     "getPlan",
     "resendVerificationEmail",
     "identityCallback",
-    "acceptInvitation",
     "deleteCurrentUser",
     "updateCurrentUser",
     "updatePassword",
@@ -144,7 +152,6 @@ pub const NOT_BUILT_YET: &[&str] = &[
     "getLogCollection",
     "updateLogCollection",
     "deleteLogCollection",
-    "listRoles",
     "createAlertPolicy",
     "listAlertPolicies",
     "getAlertPolicy",
@@ -157,9 +164,6 @@ pub const NOT_BUILT_YET: &[&str] = &[
     "setAlertPolicyTrigger",
     "listAlertHistories",
     "getAlertHistory",
-    "listServiceAdmins",
-    "addServiceAdmins",
-    "deleteServiceAdmin",
     "reportMetrics",
 ];
 
@@ -247,8 +251,8 @@ mod tests {
             let path = contract().operation(rule.operation).unwrap().path().to_owned();
             let expected = match rule.scope {
                 Scope::Public | Scope::User => continue,
-                Scope::Organization => "/orgs/{id}",
-                Scope::Cluster => "/clusters/{cluster_id}",
+                Scope::Organization | Scope::Clusters => "/orgs/{id}",
+                Scope::Cluster | Scope::Applications => "/clusters/{cluster_id}",
                 Scope::Application => "/apps/{app_id}",
                 Scope::Gateway => "/dp/",
             };

@@ -45,21 +45,39 @@ fn cluster(row: &Row) -> Result<ClusterRow> {
     })
 }
 
-const LIST: List = List {
-    columns: "t.*, o.name AS org_name",
-    from: "clusters t JOIN organizations o ON o.id = t.org_id",
-    scope: "t.org_id = $1",
-    orders: &[
-        ("updated_at", "t.updated_at"),
-        ("created_at", "t.created_at"),
-        ("name", "t.name"),
-        ("id", "t.id"),
-    ],
-};
+const OF_ORGANIZATION: &str = "t.org_id = $1";
+const OF_MEMBER: &str = "t.org_id = $1 AND (
+    t.id IN (SELECT b.cluster_id FROM role_bindings b WHERE b.member_id = $2)
+    OR t.id IN (SELECT s.cluster_id FROM service_admins s WHERE s.member_id = $2))";
 
-pub async fn list(tx: &mut Tx, org: Id, query: &ListQuery) -> Result<(Vec<ClusterRow>, i64)> {
-    let (rows, count) = list::page(tx, &LIST, vals![org], query).await?;
+/// One page of an organization's clusters; with a member, those in which the member has a role or
+/// looks after an application.
+pub async fn list(
+    tx: &mut Tx,
+    org: Id,
+    member: Option<Id>,
+    query: &ListQuery,
+) -> Result<(Vec<ClusterRow>, i64)> {
+    let list = List {
+        columns: "t.*, o.name AS org_name",
+        from: "clusters t JOIN organizations o ON o.id = t.org_id",
+        scope: if member.is_some() { OF_MEMBER } else { OF_ORGANIZATION },
+        orders: &[
+            ("updated_at", "t.updated_at"),
+            ("created_at", "t.created_at"),
+            ("name", "t.name"),
+            ("id", "t.id"),
+        ],
+    };
+    let scope = member.map_or_else(|| vals![org], |member| vals![org, member]);
+    let (rows, count) = list::page(tx, &list, scope, query).await?;
     Ok((rows.iter().map(cluster).collect::<Result<_>>()?, count))
+}
+
+/// Ids of an organization's clusters.
+pub async fn of_organization(tx: &mut Tx, org: Id) -> Result<Vec<Id>> {
+    let rows = tx.all("SELECT id FROM clusters WHERE org_id = $1 ORDER BY id", vals![org]).await?;
+    rows.iter().map(|row| row.id("id")).collect()
 }
 
 pub async fn find(tx: &mut Tx, id: Id) -> Result<Option<ClusterRow>> {
@@ -95,18 +113,6 @@ pub async fn ids(tx: &mut Tx) -> Result<Vec<Id>> {
 pub async fn domains(tx: &mut Tx) -> Result<Vec<String>> {
     let rows = tx.all("SELECT domain FROM clusters ORDER BY id", vals![]).await?;
     rows.iter().map(|row| row.text("domain")).collect()
-}
-
-/// Whether the user is a member of the cluster's organization.
-pub async fn is_visible(tx: &mut Tx, id: Id, user_id: &str) -> Result<bool> {
-    let row = tx
-        .row(
-            "SELECT c.id FROM clusters c JOIN members m ON m.org_id = c.org_id
-             WHERE c.id = $1 AND m.user_id = $2",
-            vals![id, user_id],
-        )
-        .await?;
-    Ok(row.is_some())
 }
 
 pub async fn insert(tx: &mut Tx, cluster: &ClusterRow) -> Result<()> {

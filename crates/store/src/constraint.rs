@@ -3,7 +3,7 @@
 use gantry_model::Error;
 
 /// Name of a constraint, its columns as SQLite reports them, and what to tell the caller.
-const UNIQUE: [(&str, &str, &str); 7] = [
+const UNIQUE: [(&str, &str, &str); 8] = [
     ("users_email", "users.email", "`email` is used by another account"),
     (
         "organizations_slug",
@@ -11,9 +11,14 @@ const UNIQUE: [(&str, &str, &str); 7] = [
         "`name` leads to the same address as another organization's: pick another",
     ),
     (
-        "members_user",
+        "members_account",
         "members.org_id, members.user_id",
         "this user is already a member of the organization",
+    ),
+    (
+        "members_email",
+        "members.org_id, members.email",
+        "`email` is the address of a member, or was invited already: invite again instead",
     ),
     (
         "clusters_name",

@@ -59,6 +59,18 @@ pub async fn put(
     Ok(())
 }
 
+/// How many instances of an organization were seen since `time`.
+pub async fn count_since(tx: &mut Tx, org: Id, time: Timestamp) -> Result<i64> {
+    let row = tx
+        .row(
+            "SELECT COUNT(*) AS instances FROM instances i JOIN clusters c ON c.id = i.cluster_id
+             WHERE c.org_id = $1 AND i.last_seen_time >= $2",
+            vals![org, time],
+        )
+        .await?;
+    row.map_or(Ok(0), |row| row.int("instances"))
+}
+
 /// Forgets instances last seen before `time`.
 pub async fn purge(tx: &mut Tx, time: Timestamp) -> Result<u64> {
     tx.run("DELETE FROM instances WHERE last_seen_time < $1", vals![time]).await

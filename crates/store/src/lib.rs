@@ -3,6 +3,7 @@
 //! Each file holds the queries of one noun. They take a [`Tx`] and decide nothing; what may be
 //! secret arrives sealed.
 
+pub mod access;
 pub mod access_token;
 pub mod audit;
 pub mod cluster;
@@ -11,6 +12,7 @@ mod db;
 pub mod gateway;
 pub mod instance;
 mod list;
+pub mod member;
 mod migrate;
 pub mod organization;
 pub mod region;
@@ -18,6 +20,7 @@ pub mod resource;
 pub mod revision;
 pub mod sealed;
 pub mod secret;
+pub mod service_admin;
 pub mod session;
 mod sqlite;
 pub mod user;

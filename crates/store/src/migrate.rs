@@ -6,8 +6,11 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgPool, Row as _, Sqli
 use crate::db::failed;
 
 /// Every migration in order; the number is the position, from 1.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_start.sql"), include_str!("../migrations/0002_ledgers.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_start.sql"),
+    include_str!("../migrations/0002_ledgers.sql"),
+    include_str!("../migrations/0003_members.sql"),
+];
 
 /// Key of the advisory lock that lets one server at a time migrate.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7250115)";

@@ -1,4 +1,4 @@
-//! Organizations and who is in them.
+//! Organizations.
 
 use gantry_model::organization::Organization;
 use gantry_model::{Id, Result, Timestamp};
@@ -48,26 +48,32 @@ pub async fn slug(tx: &mut Tx, id: Id) -> Result<Option<String>> {
     row.map(|row| row.text("slug")).transpose()
 }
 
-pub async fn add_member(
-    tx: &mut Tx,
-    id: Id,
-    org: Id,
-    user_id: &str,
-    role: &str,
-    now: Timestamp,
-) -> Result<()> {
+/// The organization's row, held by this transaction until it ends: whoever has it may change who
+/// its members are.
+pub async fn lock(tx: &mut Tx, id: Id) -> Result<Option<Organization>> {
+    tx.run("UPDATE organizations SET name = name WHERE id = $1", vals![id]).await?;
+    find(tx, id).await
+}
+
+pub async fn set_owner(tx: &mut Tx, id: Id, user_id: &str, now: Timestamp) -> Result<()> {
     tx.run(
-        "INSERT INTO members (id, org_id, user_id, role, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $5)",
-        vals![id, org, user_id, role, now],
+        "UPDATE organizations SET owner_id = $2, updated_at = $3 WHERE id = $1",
+        vals![id, user_id, now],
     )
     .await?;
     Ok(())
 }
 
-pub async fn is_member(tx: &mut Tx, org: Id, user_id: &str) -> Result<bool> {
-    let row = tx
-        .row("SELECT id FROM members WHERE org_id = $1 AND user_id = $2", vals![org, user_id])
-        .await?;
-    Ok(row.is_some())
+/// Removes an organization with its members, its clusters and everything below; its audit stays.
+pub async fn delete(tx: &mut Tx, id: Id) -> Result<()> {
+    // What is referred to cannot go before what refers to it; a cascade knows no such order.
+    tx.run(
+        "DELETE FROM resource_refs WHERE source_id IN
+             (SELECT r.id FROM resources r JOIN clusters c ON c.id = r.cluster_id
+              WHERE c.org_id = $1)",
+        vals![id],
+    )
+    .await?;
+    tx.run("DELETE FROM organizations WHERE id = $1", vals![id]).await?;
+    Ok(())
 }

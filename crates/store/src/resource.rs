@@ -99,7 +99,7 @@ pub async fn list(
     parent: Id,
     query: &ListQuery,
 ) -> Result<(Vec<ResourceRow>, i64)> {
-    page(tx, kind, "t.kind = $1 AND t.parent_id = $2", parent, query).await
+    page(tx, kind, "t.kind = $1 AND t.parent_id = $2", vals![parent], query).await
 }
 
 /// One page of a whole cluster's resources.
@@ -109,18 +109,41 @@ pub async fn list_in_cluster(
     cluster: Id,
     query: &ListQuery,
 ) -> Result<(Vec<ResourceRow>, i64)> {
-    page(tx, kind, "t.kind = $1 AND t.cluster_id = $2", cluster, query).await
+    page(tx, kind, "t.kind = $1 AND t.cluster_id = $2", vals![cluster], query).await
+}
+
+/// One page of the applications, or of their APIs, that a member looks after in a cluster.
+pub async fn list_of_service_admin(
+    tx: &mut Tx,
+    kind: Kind,
+    cluster: Id,
+    member: Id,
+    query: &ListQuery,
+) -> Result<(Vec<ResourceRow>, i64)> {
+    let scope = match kind {
+        Kind::Api => {
+            "t.kind = $1 AND t.cluster_id = $2 AND t.parent_id IN
+                 (SELECT s.app_id FROM service_admins s WHERE s.member_id = $3)"
+        }
+        _ => {
+            "t.kind = $1 AND t.cluster_id = $2 AND t.id IN
+                 (SELECT s.app_id FROM service_admins s WHERE s.member_id = $3)"
+        }
+    };
+    page(tx, kind, scope, vals![cluster, member], query).await
 }
 
 async fn page(
     tx: &mut Tx,
     kind: Kind,
     scope: &'static str,
-    owner: Id,
+    owners: Vec<Val>,
     query: &ListQuery,
 ) -> Result<(Vec<ResourceRow>, i64)> {
     let list = List { columns: "t.*", from: "resources t", scope, orders: kind.orders() };
-    let (rows, count) = list::page(tx, &list, vals![kind.name(), owner], query).await?;
+    let mut values = vals![kind.name()];
+    values.extend(owners);
+    let (rows, count) = list::page(tx, &list, values, query).await?;
     Ok((resources(kind, &rows)?, count))
 }
 

@@ -3,6 +3,7 @@
 use std::future::IntoFuture as _;
 use std::net::SocketAddr;
 
+use gantry_app::compat::GoSdk;
 use gantry_app::mail::{Smtp, SmtpTls};
 use gantry_app::setup;
 use gantry_app::{App, Clock, Config};
@@ -13,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, Outcome, runtime};
 use crate::lifecycle::shutdown_on_signal;
-use crate::options::{OwnerOptions, ServerOptions, SiteOptions, SmtpTlsMode, StoreOptions};
+use crate::options::{
+    GoSdkMode, OwnerOptions, ServerOptions, SiteOptions, SmtpTlsMode, StoreOptions,
+};
 use crate::ready::Ready;
 
 /// Runs until a signal.
@@ -57,6 +60,11 @@ impl Server {
         let mut config = config(&options.store);
         config.public_url = options.site.public_url.clone();
         config.smtp = smtp(&options.site);
+        config.compat_go_sdk = match options.site.compat_go_sdk {
+            GoSdkMode::Auto => GoSdk::Auto,
+            GoSdkMode::On => GoSdk::On,
+            GoSdkMode::Off => GoSdk::Off,
+        };
         config.gateway_endpoint =
             options.advertise_dp.clone().unwrap_or_else(|| reachable(dp_address).to_string());
         let app = App::open(config).await?;

@@ -14,8 +14,12 @@ pub enum Scope {
     User,
     /// Members of the organization `id`.
     Organization,
+    /// Members of the organization `id`, for those of its clusters where a role grants it.
+    Clusters,
     /// Members of the organization that owns the cluster `cluster_id`.
     Cluster,
+    /// The same, for those of its applications that the caller may see.
+    Applications,
     /// Members of the organization that owns the application `app_id`.
     Application,
     /// Gateways, on the port of their own.
@@ -69,7 +73,9 @@ fn parse(line: &'static str) -> Option<Rule> {
         "public" => Scope::Public,
         "user" => Scope::User,
         "organization" => Scope::Organization,
+        "clusters" => Scope::Clusters,
         "cluster" => Scope::Cluster,
+        "applications" => Scope::Applications,
         "application" => Scope::Application,
         "gateway" => Scope::Gateway,
         _ => return None,
@@ -91,8 +97,7 @@ mod tests {
     #[test]
     fn what_belongs_to_somebody_needs_a_permission() {
         for rule in rules() {
-            let owned =
-                matches!(rule.scope, Scope::Organization | Scope::Cluster | Scope::Application);
+            let owned = !matches!(rule.scope, Scope::Public | Scope::User | Scope::Gateway);
             assert_eq!(rule.permission.is_some(), owned, "{}", rule.operation);
             let Some(Permission { group, verb, .. }) = rule.permission else { continue };
             assert!(["organization", "cluster", "billing", "api_management"].contains(&group));

@@ -79,8 +79,7 @@ impl Bench {
 
 pub async fn signed_in(app: &App, bearer: &str) -> Cx {
     let actor = session::authenticate(app, bearer).await.unwrap();
-    let request_id = "request".into();
-    Cx { app: app.clone(), actor, operation: "test", request_id, dry_run: false }
+    Cx::new(app, actor, "test", "request".into())
 }
 
 pub fn parse<T: DeserializeOwned>(value: Value) -> T {

@@ -1,5 +1,7 @@
 //! One request against the rules of its operation: all of them, before any handler runs.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gantry_model::{Error, ErrorCode, Result, Violation};
@@ -8,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::Operation;
 use super::normalize::normalize;
+use crate::gate::is_form;
 
 /// A request as it came.
 pub struct Raw<'a> {
@@ -31,7 +34,7 @@ impl Operation {
     pub fn check(&self, raw: &Raw<'_>) -> Result<Checked> {
         let params = self.read_params(raw);
         let mut violations = self.params().violations(&params, "request");
-        let body = self.read_body(raw.body)?;
+        let body = self.read_body(raw)?;
         if let (Some(checker), Some(body)) = (self.body(), &body) {
             violations.extend(checker.violations(body, "body"));
         } else if self.body_is_required() {
@@ -64,12 +67,21 @@ impl Operation {
         Value::Object(params)
     }
 
-    fn read_body(&self, bytes: &[u8]) -> Result<Option<Value>> {
+    fn read_body(&self, raw: &Raw<'_>) -> Result<Option<Value>> {
         let Some(checker) = self.body() else { return Ok(None) };
-        if bytes.is_empty() {
+        if raw.body.is_empty() {
             return Ok(None);
         }
-        let mut body: Value = serde_json::from_slice(bytes).map_err(|reason| not_json(&reason))?;
+        if self.takes_forms() && is_form(raw.headers) {
+            let fields: BTreeMap<String, String> =
+                serde_urlencoded::from_bytes(raw.body).map_err(|_| not_a_form())?;
+            return Ok(Some(json!(fields)));
+        }
+        let mut body: Value =
+            serde_json::from_slice(raw.body).map_err(|reason| not_json(&reason))?;
+        if let (Some(field), Value::Array(items)) = (self.bare_array(), &mut body) {
+            body = json!({ field: std::mem::take(items) });
+        }
         if let (true, Value::String(text)) = (self.takes_base64(), &body) {
             let inner = STANDARD.decode(text).map_err(|_| not_base64())?;
             body = serde_json::from_slice(&inner).map_err(|_| not_base64())?;
@@ -77,6 +89,10 @@ impl Operation {
         normalize(checker.schema(), &mut body);
         Ok(Some(body))
     }
+}
+
+fn not_a_form() -> Error {
+    Error::new(ErrorCode::InvalidArgument, "the body is not what an HTML form sends")
 }
 
 fn not_json(reason: &serde_json::Error) -> Error {
@@ -174,6 +190,15 @@ mod tests {
         assert_eq!(checked.body, Some(json!({ "active": 0 })));
         assert!(check("patchApplication", &path, "", "\"§\"").is_err());
         assert!(check("createApplication", &path[..1], "", "\"eyJhY3RpdmUiOjB9\"").is_err());
+    }
+
+    #[test]
+    fn a_bare_array_stands_for_its_object_where_the_sdk_sends_one() {
+        let path = [("id", "7"), ("member_id", "8")];
+        let body = r#"[{ "role_id": "5", "cluster_id": "0" }]"#;
+        let checked = check("updateMember", &path, "", body).unwrap();
+        assert_eq!(checked.body, Some(json!({ "role_bindings": [{ "role_id": "5" }] })));
+        assert!(check("createMember", &path[..1], "", body).is_err());
     }
 
     #[test]
