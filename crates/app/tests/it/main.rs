@@ -7,6 +7,7 @@ mod feed;
 mod gateway;
 mod harness;
 mod history;
+mod ownership;
 mod resources;
 mod rotation;
 mod tenancy;

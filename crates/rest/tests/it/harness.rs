@@ -53,9 +53,15 @@ pub async fn on_both<F: Future<Output = ()>>(story: impl Fn(Server) -> F) {
 
 impl Server {
     pub async fn start(database: Database) -> Self {
+        Self::start_with(database, |_| {}).await
+    }
+
+    /// The same with settings of the test's own.
+    pub async fn start_with(database: Database, set: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::new(folder.path());
         config.database = database.url().map(str::to_owned);
+        set(&mut config);
         let app = App::open(config).await.unwrap();
         let password = || Secret::new(PASSWORD);
         setup::first_start(&app, OWNER, Some(password()), "127.0.0.1:8080").await.unwrap();
@@ -68,6 +74,25 @@ impl Server {
         let owner = Person::sign_in(&base, OWNER).await;
         let stranger = Person::sign_in(&base, STRANGER).await;
         Self { base, app, owner, stranger, task, _folder: folder, _database: database }
+    }
+
+    /// Somebody with an account who belongs to no organization yet. What is `in_cluster` is the
+    /// owner's.
+    pub async fn newcomer(&self, email: &str) -> Person {
+        user::create(&self.app, email, Secret::new(PASSWORD)).await.unwrap();
+        let mut person = self.anonymous();
+        person.token = person.login(email).await;
+        person
+    }
+
+    /// A new member of the owner's organization with a role of the organization; the member's id
+    /// stands beside.
+    pub async fn member(&self, email: &str, role: &str) -> (Person, String) {
+        let person = self.newcomer(email).await;
+        let invited = self.owner.invite(email, role).await;
+        let path = format!("/user/accept_invitation?email={email}&org_id={}", self.owner.org);
+        person.get(&path).await.ok();
+        (person, invited.id())
     }
 
     /// A request without any credential.
@@ -88,12 +113,49 @@ impl Person {
         let http = client();
         let mut person =
             Self { base: base.to_owned(), http, token: empty(), org: empty(), cluster: empty() };
-        let login = json!({ "email": email, "password": PASSWORD });
-        person.token = text(&person.post("/user/login", login).await.ok()["token"]);
+        person.token = person.login(email).await;
         person.org = person.post("/orgs", json!({ "name": "Acme" })).await.id();
         let clusters = person.get(&format!("/orgs/{}/clusters", person.org)).await;
         person.cluster = text(&clusters.ok()["list"][0]["id"]);
         person
+    }
+
+    async fn login(&self, email: &str) -> String {
+        let login = json!({ "email": email, "password": PASSWORD });
+        text(&self.post("/user/login", login).await.ok()["token"])
+    }
+
+    /// The same person by another token.
+    pub fn with(&self, token: &str) -> Self {
+        Self { token: token.to_owned(), ..self.clone() }
+    }
+
+    /// Path of something in the person's organization.
+    pub fn in_org(&self, rest: &str) -> String {
+        format!("/orgs/{}{rest}", self.org)
+    }
+
+    /// Id of a role by its name.
+    pub async fn role(&self, name: &str) -> String {
+        let roles = self.get(&self.in_org("/roles")).await;
+        let roles = roles.ok().as_array().unwrap().clone();
+        text(&roles.iter().find(|role| role["name"] == name).unwrap()["id"])
+    }
+
+    /// Invites somebody to the person's organization.
+    pub async fn invite(&self, email: &str, role: &str) -> Answer {
+        let body = json!({ "email": email, "role_id": self.role(role).await });
+        self.post(&self.in_org("/members"), body).await
+    }
+
+    /// Makes `bindings`, pairs of a role's name and a cluster, the roles of a member.
+    pub async fn bind(&self, member: &str, bindings: &[(&str, Option<&str>)]) {
+        let mut list = Vec::new();
+        for (name, cluster) in bindings {
+            list.push(json!({ "role_id": self.role(name).await, "cluster_id": cluster }));
+        }
+        let body = json!({ "role_bindings": list });
+        self.put(&self.in_org(&format!("/members/{member}")), body).await.ok();
     }
 
     /// Path of something in the person's cluster.

@@ -5,7 +5,7 @@ use gantry_app::App;
 use gantry_app::gateway::{Identity, Via};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Person, on_both};
+use crate::harness::{Answer, Person, Server, on_both};
 
 /// The gateways' door for one cluster, as the etcd port opens it after the TLS handshake.
 async fn door(app: &App, person: &Person) -> String {
@@ -27,6 +27,13 @@ async fn report(url: &str, body: &Value) -> Answer {
     let path = "/api/v1/dp/instance/heartbeat";
     gantry_testkit::contract::check_answer("POST", path, answer.status, &answer.body);
     answer
+}
+
+/// Makes a gateway of the owner's cluster online.
+pub async fn report_as_gateway(server: &Server) {
+    let url = door(&server.app, &server.owner).await;
+    let heartbeat = json!({ "id": "gw-1", "hostname": "host", "ip": "10.0.0.1" });
+    report(&url, &heartbeat).await.ok();
 }
 
 #[tokio::test]
