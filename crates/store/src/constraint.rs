@@ -32,6 +32,11 @@ const UNIQUE: [(&str, &str, &str); 8] = [
         "`name` is already used by another object of the same kind here: pick another",
     ),
     (
+        "loaded_plugins_management_id",
+        "loaded_plugins.cluster_id, loaded_plugins.management_id",
+        "`plugin_management_id` is already the id of another plugin of this cluster",
+    ),
+    (
         "credentials_hash",
         "credentials.cluster_id, credentials.plugin, credentials.hash",
         "`credentials` holds a key, user name or access key that another consumer of this cluster \

@@ -13,6 +13,7 @@ pub mod gateway;
 pub mod instance;
 mod list;
 pub mod member;
+pub mod loaded_plugin;
 mod migrate;
 pub mod organization;
 pub mod region;

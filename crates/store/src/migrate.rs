@@ -10,6 +10,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_start.sql"),
     include_str!("../migrations/0002_ledgers.sql"),
     include_str!("../migrations/0003_members.sql"),
+    include_str!("../migrations/0004_loaded_plugins.sql"),
 ];
 
 /// Key of the advisory lock that lets one server at a time migrate.

@@ -13,6 +13,7 @@ pub enum Directory {
     Routes,
     Consumers,
     GlobalRules,
+    PluginMetadata,
     /// Our own; APISIX ignores it.
     ClusterSettings,
 }
@@ -26,6 +27,7 @@ impl Directory {
             Self::Routes => "routes",
             Self::Consumers => "consumers",
             Self::GlobalRules => "global_rules",
+            Self::PluginMetadata => "plugin_metadata",
             Self::ClusterSettings => "cluster_settings",
         }
     }
@@ -36,7 +38,7 @@ impl Directory {
 #[must_use]
 pub fn rank(key: &str) -> u8 {
     match key.strip_prefix("/apisix/").and_then(|rest| rest.split('/').next()) {
-        Some("upstreams" | "ssls" | "plugin_metadata" | "cluster_settings") => 0,
+        Some("upstreams" | "ssls" | "plugins" | "plugin_metadata" | "cluster_settings") => 0,
         Some("services") => 1,
         Some("routes") => 2,
         Some("consumers") => 3,

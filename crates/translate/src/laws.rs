@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use gantry_model::Id;
 use gantry_model::config::{
-    ApiSpec, ApplicationSpec, CertificateSpec, ClusterSettings, ConsumerSpec, Plugins,
-    UpstreamVersion,
+    ApiSpec, ApplicationSpec, CertificateSpec, ClusterSettings, ConsumerSpec, PluginState,
+    PluginStates, Plugins, UpstreamVersion,
 };
 use gantry_routing::plugin::{self, Role};
 use gantry_routing::resource;
@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use crate::{
     ClusterConfig, Keys, Surroundings, api, application, certificate, check_api, check_application,
-    check_certificate, check_cluster, check_consumer, cluster, consumer, full, strategies,
-    touches_routes,
+    check_certificate, check_cluster, check_consumer, check_plugin_metadata, cluster, consumer,
+    full, is_loaded, loaded_plugins, strategies, touches_routes,
 };
 
 /// One write of a caller. Ids come from a few, so that writes meet.
@@ -31,6 +31,7 @@ enum Edit {
     PutCertificate(Id, CertificateSpec, Vec<String>),
     DeleteCertificate(Id),
     PutCluster(ClusterSettings, Plugins),
+    PutPlugin(String, PluginState),
 }
 
 fn ids() -> impl Strategy<Value = Id> {
@@ -62,6 +63,7 @@ fn edit() -> impl Strategy<Value = Edit> {
         1 => ids().prop_map(Edit::DeleteCertificate),
         2 => (strategies::cluster_settings(), strategies::cluster_plugins())
             .prop_map(|(settings, plugins)| Edit::PutCluster(settings, plugins)),
+        1 => strategies::plugin_state().prop_map(|(name, state)| Edit::PutPlugin(name, state)),
     ]
 }
 
@@ -77,6 +79,7 @@ impl Kept {
             id: id(1),
             settings: ClusterSettings::default(),
             plugins: Plugins::new(),
+            plugin_states: PluginStates::new(),
             applications: BTreeMap::new(),
             apis: BTreeMap::new(),
             consumers: BTreeMap::new(),
@@ -182,6 +185,11 @@ impl Kept {
                 self.config.plugins = plugins;
                 self.swap(&before, after);
             }
+            Edit::PutPlugin(name, state) => {
+                let before = loaded_plugins(&self.config.plugin_states);
+                self.config.plugin_states.insert(name, state);
+                self.swap(&before, loaded_plugins(&self.config.plugin_states));
+            }
         }
     }
 }
@@ -221,17 +229,43 @@ fn wild_application() -> impl Strategy<Value = ApplicationSpec> {
     })
 }
 
+/// Plugins in documents that the list of plugins would keep gateways from running.
+fn not_loaded(kept: &Kept) -> Vec<String> {
+    let list = kept.keys.get("/apisix/plugins").map(|text| -> Vec<String> {
+        let list: Value = serde_json::from_str(text).expect("a list is JSON");
+        let names = list.as_array().into_iter().flatten();
+        names.filter_map(|one| one["name"].as_str().map(str::to_owned)).collect()
+    });
+    let mut missing = Vec::new();
+    for text in kept.keys.values() {
+        let document: Value = serde_json::from_str(text).expect("a document is JSON");
+        for name in document["plugins"].as_object().into_iter().flatten().map(|(name, _)| name) {
+            let loaded = is_loaded(&kept.config.plugin_states, name);
+            if !loaded || list.as_ref().is_some_and(|list| !list.contains(name)) {
+                missing.push(name.clone());
+            }
+        }
+    }
+    missing
+}
+
 /// What is wrong with documents, by the code that gateways run.
 fn faults(keys: &Keys) -> Vec<String> {
     let mut faults = Vec::new();
-    for (key, text) in keys.iter().filter(|(key, _)| !key.starts_with("/apisix/cluster_settings/"))
-    {
+    let is_resource =
+        |key: &str| key != "/apisix/plugins" && !key.starts_with("/apisix/cluster_settings/");
+    for (key, text) in keys.iter().filter(|(key, _)| is_resource(key)) {
         let parts: Vec<&str> = key.split('/').collect();
         let [_, _, directory, id] = parts[..] else { panic!("{key} has no directory and id") };
         if let Err(why) = resource::parse(directory, id, text.as_bytes()) {
             faults.push(format!("{key}: {why}"));
         }
-        let document: Value = serde_json::from_str(text).expect("a document is JSON");
+        let mut document: Value = serde_json::from_str(text).expect("a document is JSON");
+        if directory == "plugin_metadata"
+            && let Err(why) = plugin::check(id, &mut document, Role::Metadata)
+        {
+            faults.push(format!("{key}: {why:?}"));
+        }
         for (name, config) in document["plugins"].as_object().into_iter().flatten() {
             let role = if directory == "consumers" { Role::Consumer } else { Role::Switch };
             if let Err(why) = plugin::check(name, &mut config.clone(), role) {
@@ -251,6 +285,7 @@ proptest! {
             prop_assert_eq!(&kept.keys, &full(&kept.config));
         }
         prop_assert_eq!(faults(&kept.keys), Vec::<String>::new());
+        prop_assert_eq!(not_loaded(&kept), Vec::<String>::new());
     }
 
     #[test]
@@ -290,5 +325,10 @@ proptest! {
     #[test]
     fn plugins_of_a_cluster_pass(plugins in strategies::cluster_plugins()) {
         prop_assert_eq!(check_cluster(&ClusterSettings::default(), &plugins, &Surroundings::NONE), vec![]);
+    }
+
+    #[test]
+    fn metadata_of_the_strategy_passes((name, state) in strategies::plugin_state()) {
+        prop_assert_eq!(check_plugin_metadata(&name, &state.metadata), vec![]);
     }
 }

@@ -14,6 +14,7 @@ mod expression;
 mod health;
 #[cfg(test)]
 mod laws;
+mod loaded_plugin;
 mod path;
 mod plugins;
 #[cfg(any(test, feature = "strategies"))]
@@ -25,16 +26,21 @@ use std::collections::BTreeMap;
 
 use gantry_model::Id;
 use gantry_model::config::{
-    ApiSpec, ApplicationSpec, CertificateSpec, ClusterSettings, ConsumerSpec, Plugins,
+    ApiSpec, ApplicationSpec, CertificateSpec, ClusterSettings, ConsumerSpec, PluginStates, Plugins,
 };
 
 pub use api::{api, warning};
 pub use application::{application, touches_routes};
 pub use certificate::certificate;
-pub use check::{check_api, check_application, check_certificate, check_cluster, check_consumer};
+pub use check::{
+    check_api, check_application, check_certificate, check_cluster, check_consumer,
+    check_plugin_metadata,
+};
 pub use cluster::cluster;
 pub use consumer::consumer;
 pub use document::rank;
+pub use loaded_plugin::{NEEDED, is_loaded, loaded_plugins};
+pub use plugins::{Use, uses};
 pub use surroundings::Surroundings;
 pub use upstream::upstream_id;
 
@@ -48,6 +54,8 @@ pub struct ClusterConfig {
     pub id: Id,
     pub settings: ClusterSettings,
     pub plugins: Plugins,
+    /// What was decided about plugins.
+    pub plugin_states: PluginStates,
     pub applications: BTreeMap<Id, ApplicationSpec>,
     /// Each with the application it belongs to.
     pub apis: BTreeMap<Id, (Id, ApiSpec)>,
@@ -61,6 +69,7 @@ pub struct ClusterConfig {
 pub fn full(config: &ClusterConfig) -> Keys {
     let around = Surroundings::of(config);
     let mut keys = cluster(config.id, &config.settings, &config.plugins, &around);
+    keys.extend(loaded_plugins(&config.plugin_states));
     for (id, spec) in &config.applications {
         keys.extend(application(*id, spec, &around));
     }

@@ -6,6 +6,9 @@ use serde_json::{Map, Value, json};
 
 use crate::Surroundings;
 
+/// Stands for the plugins of log collections; not a plugin.
+pub const LOG_COLLECTIONS: &str = "log_collections";
+
 /// What `authentication` may stand for.
 pub const AUTHENTICATION_TYPES: &[&str] =
     &["key-auth", "basic-auth", "hmac-auth", "jwt-auth", "openid-connect"];
@@ -31,6 +34,44 @@ pub fn expanded(plugins: &Plugins, around: &Surroundings) -> Plugins {
         }
     }
     expanded
+}
+
+/// A plugin that gateways need for a configuration, switched off or not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Use<'a> {
+    /// Its name in APISIX.
+    pub name: &'a str,
+    /// Where it was written, below the plugins.
+    pub field: String,
+    /// What was written there.
+    pub config: &'a Value,
+}
+
+/// What `plugins` need of gateways. Log collections need plugins of their own.
+#[must_use]
+pub fn uses(plugins: &Plugins) -> Vec<Use<'_>> {
+    let mut uses = Vec::new();
+    for (field, config) in plugins {
+        let mut add = |name, field: &str, config| {
+            uses.push(Use { name, field: field.to_owned(), config });
+        };
+        match Group::of(field, config) {
+            Some(Group::Authentication(fields)) => {
+                if let Some(name) = fields.get("type").and_then(Value::as_str) {
+                    add(name, field, config);
+                }
+            }
+            Some(Group::Acl(_)) => add("consumer-restriction", field, config),
+            Some(Group::Logging(fields)) => {
+                for (name, config) in fields.iter().filter(|(name, _)| *name != LOG_COLLECTIONS) {
+                    add(name, &format!("{field}.{name}"), config);
+                }
+            }
+            None if field == LOG_COLLECTIONS => {}
+            None => add(field, field, config),
+        }
+    }
+    uses
 }
 
 /// Whether a configuration is kept but switched off.
@@ -82,7 +123,7 @@ impl<'a> Group<'a> {
             Self::Acl(fields) => acl(fields).into_iter().collect(),
             Self::Logging(fields) => fields
                 .iter()
-                .filter(|(name, _)| *name != "log_collections")
+                .filter(|(name, _)| *name != LOG_COLLECTIONS)
                 .map(|(name, config)| (name.clone(), config.clone()))
                 .collect(),
         }

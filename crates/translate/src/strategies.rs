@@ -11,8 +11,8 @@ use gantry_model::config::upstream::{
 };
 use gantry_model::config::{
     ApiPath, ApiSpec, ApiType, ApplicationSpec, CertificateSpec, CertificateType, ConsumerSpec,
-    Expression, Operator, PathType, Plugins, Protocol, Relationship, RouteControl, Subject,
-    UpstreamVersion,
+    Expression, Operator, PathType, PluginState, Plugins, Protocol, Relationship, RouteControl,
+    Subject, UpstreamVersion,
 };
 use proptest::collection::vec;
 use proptest::option::{of, weighted};
@@ -423,4 +423,16 @@ pub fn cluster_plugins() -> impl Strategy<Value = Plugins> {
     ];
     subsequence(some, 0..=6)
         .prop_map(|list| list.into_iter().map(|(name, config)| (name.into(), config)).collect())
+}
+
+/// A decision about a plugin that none of the other strategies uses, so that it may be unloaded.
+pub fn plugin_state() -> impl Strategy<Value = (String, PluginState)> {
+    let name =
+        select(vec!["error-page", "log-rotate", "splunk-hec-logging", "udp-logger", "zipkin"]);
+    let format = select(vec![json!({ "host": "$host" }), json!({ "@timestamp": "$time_iso8601" })]);
+    (name, of(any::<bool>()), weighted(0.5, format)).prop_map(|(name, loaded, format)| {
+        let format = format.filter(|_| name.ends_with("logging") || name.ends_with("logger"));
+        let metadata = format.map(|format| ("log_format".to_owned(), format));
+        (name.to_owned(), PluginState { loaded, metadata: metadata.into_iter().collect() })
+    })
 }

@@ -9,6 +9,7 @@ pub mod certificate;
 pub mod cluster;
 pub mod consumer;
 pub mod expression;
+pub mod loaded_plugin;
 pub mod upstream;
 
 use serde::{Deserialize, Deserializer};
@@ -20,6 +21,9 @@ pub use certificate::{Certificate, CertificateFacts, CertificateSpec, Certificat
 pub use cluster::{Cluster, ClusterSettings, ClusterSummary};
 pub use consumer::{Consumer, ConsumerSpec};
 pub use expression::{Expression, Operator, Relationship, Subject};
+pub use loaded_plugin::{
+    LoadedPlugin, PluginLoad, PluginMetadataUpdate, PluginState, PluginStates,
+};
 pub use upstream::{Upstream, UpstreamVersion};
 
 /// Plugin configurations by plugin name.

@@ -11,6 +11,7 @@ mod cluster;
 mod consumer;
 mod health;
 mod host;
+mod loaded_plugin;
 mod path;
 mod plugins;
 mod schema;
@@ -23,6 +24,7 @@ pub use application::check_application;
 pub use certificate::check_certificate;
 pub use cluster::check_cluster;
 pub use consumer::check_consumer;
+pub use loaded_plugin::check_plugin_metadata;
 
 /// Stands for the ids of what is checked: rules do not depend on them.
 fn some_id() -> Id {

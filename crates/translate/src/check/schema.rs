@@ -34,7 +34,8 @@ pub fn check_credential(report: &mut Report, field: &str, name: &str, fields: &V
     }
 }
 
-fn check_role(report: &mut Report, field: &str, name: &str, config: &Value, role: Role) {
+/// Checks a configuration for `role`, whose path is `field`.
+pub fn check_role(report: &mut Report, field: &str, name: &str, config: &Value, role: Role) {
     let violations = plugin::check(name, &mut config.clone(), role).err().unwrap_or_default();
     for violation in violations {
         let path = match violation.field.as_str() {
