@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gantry_model::config::{
-    Api, ApiSpec, ApiWithApplication, Application, ApplicationSpec, STATUS_READY,
+    Api, ApiSpec, ApiWithApplication, Application, ApplicationSpec, Plugins, STATUS_READY,
 };
 use gantry_model::{Id, ListQuery, Page, Result};
 use gantry_store::resource::{self, Kind};
@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use crate::access::Reach;
 use crate::change::{Change, change};
 use crate::object::{self, Index, Spec, Stored};
+use crate::plugin::check_usable;
 use crate::{Cx, Written, application, check, mask};
 
 impl Spec for ApiSpec {
@@ -25,6 +26,7 @@ impl Spec for ApiSpec {
             active: self.active,
             search_text: check::search_text([self.name.as_str()].into_iter().chain(paths)),
             labels: self.labels.clone(),
+            plugins: object::plugins_used(&[&self.plugins]),
             ..Index::default()
         }
     }
@@ -79,6 +81,7 @@ pub async fn create(cx: &Cx, app: Id, spec: ApiSpec) -> Result<Written<Api>> {
             let parent = parent(change, app).await?;
             let around = change.around(&[&spec.plugins]).await?;
             check::refuse(&gantry_translate::check_api(&parent, &spec, &around))?;
+            check_usable(change, "plugins.", &Plugins::new(), &spec.plugins).await?;
             let stored = object::insert(change, app, spec).await?;
             let id = stored.row.id;
             change
@@ -122,6 +125,7 @@ async fn save(change: &mut Change<'_>, old: Stored<ApiSpec>, spec: ApiSpec) -> R
     mask::restore(&mut spec.plugins, &old.spec.plugins);
     let around = change.around(&[&old.spec.plugins, &spec.plugins]).await?;
     check::refuse(&gantry_translate::check_api(&parent, &spec, &around))?;
+    check_usable(change, "plugins.", &old.spec.plugins, &spec.plugins).await?;
     let new = object::update(change, &old, spec).await?;
     change.keys(
         gantry_translate::api(id, app, &parent, &old.spec, &around),

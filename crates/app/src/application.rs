@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gantry_model::config::{
-    ApiSpec, Application, ApplicationSpec, CertificateSpec, CertificateType, STATUS_READY,
+    ApiSpec, Application, ApplicationSpec, CertificateSpec, CertificateType, Plugins, STATUS_READY,
 };
 use gantry_model::{Error, Id, ListQuery, Page, Result, Violation};
 use gantry_store::Tx;
@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use crate::access::Reach;
 use crate::change::{Change, change};
 use crate::object::{self, Index, Spec, Stored};
+use crate::plugin::check_usable;
 use crate::{Cx, Written, api, check, mask};
 
 impl Spec for ApplicationSpec {
@@ -36,6 +37,7 @@ impl Spec for ApplicationSpec {
             labels: self.labels.clone(),
             served_names: self.hosts.iter().map(|host| host.clone() + &self.path_prefix).collect(),
             refs,
+            plugins: object::plugins_used(&[&self.plugins]),
         }
     }
 }
@@ -72,6 +74,7 @@ pub async fn create(cx: &Cx, cluster: Id, spec: ApplicationSpec) -> Result<Writt
         Box::pin(async move {
             let around = change.around(&[&spec.plugins]).await?;
             let spec = checked(spec, &around)?;
+            check_usable(change, "plugins.", &Plugins::new(), &spec.plugins).await?;
             check_client_certificates(change, &spec).await?;
             let stored = object::insert(change, cluster, spec).await?;
             let id = stored.row.id;
@@ -124,6 +127,7 @@ async fn save(
     mask::restore(&mut spec.plugins, &old.spec.plugins);
     let around = change.around(&[&old.spec.plugins, &spec.plugins]).await?;
     let spec = checked(spec, &around)?;
+    check_usable(change, "plugins.", &old.spec.plugins, &spec.plugins).await?;
     check_client_certificates(change, &spec).await?;
     let new = object::update(change, &old, spec).await?;
     let id = new.row.id;

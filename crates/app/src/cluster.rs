@@ -14,6 +14,7 @@ use crate::access::Reach;
 use crate::act::act;
 use crate::audit::Ledger;
 use crate::change::{Change, begin, change};
+use crate::plugin::check_usable;
 use crate::{App, Cx, Written, check, mask};
 
 /// The revision of a cluster without configuration: an empty etcd says the same.
@@ -158,6 +159,7 @@ pub async fn update_plugins(cx: &Cx, id: Id, sent: Plugins) -> Result<Written<Cl
             }
             let around = change.around(&[&old, &new]).await?;
             check::refuse(&gantry_translate::check_cluster(&settings, &new, &around))?;
+            check_usable(change, "", &old, &new).await?;
             let sealed = change.app.sealer.seal_json(&plugins_place(id), &new)?;
             cluster::set_plugins(change.tx, id, &sealed, change.now).await?;
             change.cluster.plugins_sealed = sealed;

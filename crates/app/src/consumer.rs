@@ -1,6 +1,6 @@
 //! Consumers: who calls APIs, with credentials that are unique in their cluster.
 
-use gantry_model::config::{Consumer, ConsumerSpec, STATUS_READY};
+use gantry_model::config::{Consumer, ConsumerSpec, Plugins, STATUS_READY};
 use gantry_model::{Error, Id, ListQuery, Page, Result};
 use gantry_store::resource::{self, Kind};
 use gantry_translate::Keys;
@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::change::{Change, change};
 use crate::object::{self, Index, Spec, Stored};
+use crate::plugin::check_usable;
 use crate::{App, Cx, Written, check, mask};
 
 /// The field of each kind of credential that says who it is.
@@ -26,6 +27,7 @@ impl Spec for ConsumerSpec {
             name: Some(self.name.clone()),
             search_text: check::search_text([self.name.as_str(), self.description.as_str()]),
             labels: self.labels.clone(),
+            plugins: object::plugins_used(&[&self.plugins, &self.credentials]),
             ..Index::default()
         }
     }
@@ -50,6 +52,7 @@ pub async fn create(cx: &Cx, cluster: Id, spec: ConsumerSpec) -> Result<Written<
         Box::pin(async move {
             let around = change.around(&[&spec.plugins]).await?;
             check::refuse(&gantry_translate::check_consumer(&spec, &around))?;
+            check_plugins(change, None, &spec).await?;
             let stored = object::insert(change, cluster, spec).await?;
             let id = stored.row.id;
             claim(change, id, &stored.spec).await?;
@@ -108,6 +111,7 @@ async fn save(
     mask::restore(&mut spec.plugins, &old.spec.plugins);
     let around = change.around(&[&old.spec.plugins, &spec.plugins]).await?;
     check::refuse(&gantry_translate::check_consumer(&spec, &around))?;
+    check_plugins(change, Some(&old.spec), &spec).await?;
     let new = object::update(change, &old, spec).await?;
     let id = new.row.id;
     let (was, now) = (hashes(&change.app, &old.spec), hashes(&change.app, &new.spec));
@@ -135,6 +139,17 @@ pub async fn delete(cx: &Cx, cluster: Id, id: Id) -> Result<Written<()>> {
         })
     })
     .await
+}
+
+async fn check_plugins(
+    change: &mut Change<'_>,
+    old: Option<&ConsumerSpec>,
+    new: &ConsumerSpec,
+) -> Result<()> {
+    let none = Plugins::new();
+    let (plugins, credentials) = old.map_or((&none, &none), |old| (&old.plugins, &old.credentials));
+    check_usable(change, "plugins.", plugins, &new.plugins).await?;
+    check_usable(change, "credentials.", credentials, &new.credentials).await
 }
 
 /// Takes the credentials of a consumer, which no other of the cluster may have. The cluster is

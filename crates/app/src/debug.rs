@@ -75,7 +75,11 @@ async fn settings(app: &App, tx: &mut Tx, cluster: Id, id: Id) -> Result<Keys> {
     let found = found.ok_or_else(|| Error::not_found("cluster"))?;
     let (settings, plugins): (_, Plugins) = crate::cluster::opened(app, &found)?;
     let around = around(app, tx, cluster, &[&plugins]).await?;
-    Ok(gantry_translate::cluster(cluster, &settings, &plugins, &around))
+    let records = crate::loaded_plugin::records(app, tx, cluster).await?;
+    let states = crate::loaded_plugin::states(&records);
+    let mut keys = gantry_translate::loaded_plugins(&states);
+    keys.extend(gantry_translate::cluster(cluster, &settings, &plugins, &around));
+    Ok(keys)
 }
 
 /// The stored form of `keys`, by directory.

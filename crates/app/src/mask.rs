@@ -48,6 +48,12 @@ pub(crate) fn plugins(mut plugins: Plugins) -> Plugins {
     plugins
 }
 
+/// Metadata of a plugin as answers and the audit show it.
+pub(crate) fn metadata(name: &str, mut metadata: Map<String, Value>) -> Map<String, Value> {
+    mask_plugin(name, Role::Metadata, &mut metadata);
+    metadata
+}
+
 /// Puts stored values back wherever `written` holds the mask and `stored` a text in the same place.
 pub(crate) fn restore(written: &mut Map<String, Value>, stored: &Map<String, Value>) {
     for (name, value) in written {

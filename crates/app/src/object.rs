@@ -1,7 +1,9 @@
 //! What all configuration kinds have in common: how they are stored, found and indexed.
 
+use gantry_model::config::Plugins;
 use gantry_model::{Error, Id, Page, Result};
 use gantry_store::Tx;
+use gantry_store::loaded_plugin;
 use gantry_store::resource::{self, Kind, ResourceRow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -31,6 +33,17 @@ pub(crate) struct Index {
     pub served_names: Vec<String>,
     /// Resources this one cannot do without.
     pub refs: Vec<Id>,
+    /// Plugins it needs on gateways, as [`plugins_used`] answers.
+    pub plugins: Vec<String>,
+}
+
+/// Names of the plugins that these configurations need on gateways.
+pub(crate) fn plugins_used(plugins: &[&Plugins]) -> Vec<String> {
+    let uses = plugins.iter().flat_map(|plugins| gantry_translate::uses(plugins));
+    let mut names: Vec<String> = uses.map(|one| one.name.to_owned()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// A resource as it is stored.
@@ -126,6 +139,9 @@ async fn write_index(tx: &mut Tx, row: &ResourceRow, old: &Index, new: &Index) -
     }
     if old.served_names != new.served_names {
         resource::set_served_names(tx, row, &new.served_names).await?;
+    }
+    if old.plugins != new.plugins {
+        loaded_plugin::set_uses(tx, row, &new.plugins).await?;
     }
     if old.refs != new.refs {
         resource::set_refs(tx, row.id, &new.refs).await?;

@@ -1,8 +1,13 @@
-//! What is known about plugins.
+//! What is known about plugins, and which may be used where.
 
-use gantry_model::{Error, Result};
+use gantry_model::config::Plugins;
+use gantry_model::{Error, Result, Violation};
 use gantry_routing::plugin;
+use gantry_translate::is_loaded;
 use serde_json::Value;
+
+use crate::change::Change;
+use crate::{check, loaded_plugin};
 
 /// JSON Schema of a plugin's configuration.
 pub fn schema(name: &str) -> Result<Value> {
@@ -14,4 +19,32 @@ pub fn schema(name: &str) -> Result<Value> {
 pub fn metadata_schema(name: &str) -> Result<Value> {
     let found = plugin::get(name).ok_or_else(|| Error::not_found("plugin"))?;
     found.metadata_schema.clone().ok_or_else(|| Error::not_found("metadata of this plugin"))
+}
+
+/// Refuses plugins that must not be used in the cluster, as far as `after` uses them newly or
+/// otherwise than `before`: what was allowed once stays. `place` is the path of the plugins, such as
+/// `plugins.`; empty for those of a cluster.
+pub(crate) async fn check_usable(
+    change: &mut Change<'_>,
+    place: &str,
+    before: &Plugins,
+    after: &Plugins,
+) -> Result<()> {
+    let old = gantry_translate::uses(before);
+    let mut new = gantry_translate::uses(after);
+    new.retain(|one| !old.iter().any(|kept| kept.name == one.name && kept.config == one.config));
+    if new.is_empty() {
+        return Ok(());
+    }
+    let records = loaded_plugin::records(&change.app, change.tx, change.cluster.id).await?;
+    let states = loaded_plugin::states(&records);
+    let missing = new.iter().filter(|one| !is_loaded(&states, one.name)).map(|one| {
+        let rule = format!(
+            "needs the plugin `{}`, which is not loaded in this cluster; load it first with POST \
+             /clusters/{}/plugin_management",
+            one.name, change.cluster.id
+        );
+        Violation::new(format!("{place}{}", one.field), rule, "")
+    });
+    check::refuse(&missing.collect::<Vec<_>>())
 }

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gantry_model::config::{ApiSpec, ApplicationSpec, CertificateSpec, ConsumerSpec};
+use gantry_model::config::{ApiSpec, ApplicationSpec, CertificateSpec, ConsumerSpec, Plugins};
 use gantry_model::{Id, Result};
-use gantry_store::resource::{self, Kind};
-use gantry_store::{Tx, revision};
+use gantry_store::loaded_plugin::{set_uses, uses};
+use gantry_store::{resource, revision};
 use gantry_translate::ClusterConfig;
 
 use crate::change::{Change, change, replace_all};
 use crate::object::{self, Spec, Stored};
-use crate::{App, Cx, certificate, cluster};
+use crate::{App, Cx, certificate, cluster, loaded_plugin};
 
 /// Writes the keys that differ as one revision per cluster; usually none does.
 pub(crate) async fn all(app: &App) -> Result<()> {
@@ -32,14 +32,14 @@ async fn cluster_keys(change: &mut Change<'_>) -> Result<()> {
 }
 
 async fn load(change: &mut Change<'_>) -> Result<ClusterConfig> {
-    let app = change.app.clone();
     let id = change.cluster.id;
-    let (settings, plugins) = cluster::opened(&app, &change.cluster)?;
-    let applications = specs::<ApplicationSpec>(&app, change.tx, id).await?;
-    let apis = specs::<ApiSpec>(&app, change.tx, id).await?;
-    let consumers = specs::<ConsumerSpec>(&app, change.tx, id).await?;
+    let (settings, plugins) = cluster::opened(&change.app, &change.cluster)?;
+    let mut uses = Uses::load(change, &plugins).await?;
+    let applications = specs::<ApplicationSpec>(change, &mut uses).await?;
+    let apis = specs::<ApiSpec>(change, &mut uses).await?;
+    let consumers = specs::<ConsumerSpec>(change, &mut uses).await?;
     let mut certificates = BTreeMap::new();
-    for one in specs::<CertificateSpec>(&app, change.tx, id).await? {
+    for one in specs::<CertificateSpec>(change, &mut uses).await? {
         let snis = certificate::facts(&one.spec.certificate, "certificate")?.snis;
         certificates.insert(one.row.id, (one.spec, snis));
     }
@@ -47,6 +47,7 @@ async fn load(change: &mut Change<'_>) -> Result<ClusterConfig> {
         id,
         settings,
         plugins,
+        plugin_states: loaded_plugin::load_used(change, &uses.used).await?,
         applications: applications.into_iter().map(|one| (one.row.id, one.spec)).collect(),
         apis: apis.into_iter().map(|one| (one.row.id, (one.row.parent_id, one.spec))).collect(),
         consumers: consumers.into_iter().map(|one| (one.row.id, one.spec)).collect(),
@@ -54,7 +55,34 @@ async fn load(change: &mut Change<'_>) -> Result<ClusterConfig> {
     })
 }
 
-async fn specs<S: Spec>(app: &App, tx: &mut Tx, cluster: Id) -> Result<Vec<Stored<S>>> {
-    let kind: Kind = S::KIND;
-    object::opened_all(app, resource::all(tx, kind, cluster).await?)
+/// Which plugins are used: as it was noted when resources were written, which older versions did
+/// not do, and as it is.
+struct Uses {
+    noted: BTreeMap<Id, Vec<String>>,
+    used: BTreeSet<String>,
+}
+
+impl Uses {
+    async fn load(change: &mut Change<'_>, plugins: &Plugins) -> Result<Self> {
+        let noted = uses(change.tx, change.cluster.id).await?;
+        Ok(Self { noted, used: object::plugins_used(&[plugins]).into_iter().collect() })
+    }
+
+    async fn note<S: Spec>(&mut self, change: &mut Change<'_>, one: &Stored<S>) -> Result<()> {
+        let plugins = one.spec.index().plugins;
+        if self.noted.remove(&one.row.id).unwrap_or_default() != plugins {
+            set_uses(change.tx, &one.row, &plugins).await?;
+        }
+        self.used.extend(plugins);
+        Ok(())
+    }
+}
+
+async fn specs<S: Spec>(change: &mut Change<'_>, uses: &mut Uses) -> Result<Vec<Stored<S>>> {
+    let rows = resource::all(change.tx, S::KIND, change.cluster.id).await?;
+    let stored = object::opened_all(&change.app, rows)?;
+    for one in &stored {
+        uses.note(change, one).await?;
+    }
+    Ok(stored)
 }

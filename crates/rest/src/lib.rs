@@ -27,6 +27,7 @@ mod instance;
 mod invitation;
 mod label;
 mod member;
+mod loaded_plugin;
 mod organization;
 mod plugin;
 mod probe;

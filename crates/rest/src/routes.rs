@@ -13,9 +13,7 @@ use http::Method;
 use crate::contract::contract;
 use crate::gate::{Gate, gate};
 use crate::{
-    access_token, api, application, certificate, cluster, consumer, debug, docs, fallback, frame,
-    heartbeat, instance, invitation, label, member, organization, plugin, probe, region, role,
-    service_admin, session,
+    access_token, api, application, certificate, cluster, consumer, debug, docs, fallback, frame, heartbeat, instance, invitation, label, loaded_plugin, member, organization, plugin, probe, region, role, service_admin, session,
 };
 
 /// One line of the list.
@@ -113,6 +111,11 @@ pub fn routes() -> Vec<Route> {
         op("getPluginSchema",                plugin::schema),
         op("getPluginMetadataSchema",        plugin::metadata_schema),
         op("listAvailablePlugins",           plugin::available),
+        op("loadPlugin",                     loaded_plugin::load),
+        op("listLoadedPlugins",              loaded_plugin::list),
+        op("updateLoadedPlugin",             loaded_plugin::update),
+        op("deleteLoadedPlugin",             loaded_plugin::unload),
+        op("getPluginReference",             loaded_plugin::references),
         op("listVariables",                  plugin::variables),
     ]
 }
@@ -123,11 +126,6 @@ pub const NOT_BUILT_YET: &[&str] = &[
     "getUpcomingInvoice",
     "redirectToCustomerPortal",
     "getClusterMetrics",
-    "loadPlugin",
-    "listLoadedPlugins",
-    "updateLoadedPlugin",
-    "deleteLoadedPlugin",
-    "getPluginReference",
     "createApplicationFromOpenAPI",
     "createConsumerJWT",
     "getPlan",

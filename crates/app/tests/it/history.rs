@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use gantry_app::feed::{self, After};
-use gantry_app::{api, application, certificate, cluster, consumer};
+use gantry_app::{api, application, certificate, cluster, consumer, loaded_plugin};
 use gantry_model::Id;
 use gantry_model::config::{
-    ApiSpec, ApplicationSpec, CertificateSpec, ClusterSettings, ConsumerSpec, Plugins,
+    ApiSpec, ApplicationSpec, CertificateSpec, ClusterSettings, ConsumerSpec, PluginState,
+    PluginStates, Plugins,
 };
 use gantry_routing::digest::Digest;
 use gantry_testkit::database::Database;
@@ -53,6 +54,8 @@ enum Step {
     ToggleCertificate(usize),
     Settings(ClusterSettings),
     Plugins(Plugins),
+    /// Loads or unloads a plugin, or changes its metadata, whatever leads to this state.
+    Plugin(String, PluginState),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -79,6 +82,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..SLOTS).prop_map(Step::ToggleCertificate),
         1 => strategies::cluster_settings().prop_map(Step::Settings),
         1 => strategies::cluster_plugins().prop_map(Step::Plugins),
+        2 => strategies::plugin_state().prop_map(|(name, state)| Step::Plugin(name, state)),
     ]
 }
 
@@ -102,6 +106,7 @@ impl<'b> Story<'b> {
             id: made.id,
             settings: ClusterSettings::default(),
             plugins: Plugins::new(),
+            plugin_states: PluginStates::new(),
             applications: BTreeMap::new(),
             apis: BTreeMap::new(),
             consumers: BTreeMap::new(),
@@ -195,7 +200,36 @@ impl<'b> Story<'b> {
                 cluster::update_plugins(cx, id, sent.clone()).await.unwrap();
                 config.plugins.extend(sent);
             }
+            Step::Plugin(name, state) => self.take_plugin(name, state).await,
             other => unreachable!("{other:?} is taken elsewhere"),
+        }
+    }
+
+    async fn take_plugin(&mut self, name: String, wanted: PluginState) {
+        let (cx, id, states) = (&self.bench.cx, self.config.id, &mut self.config.plugin_states);
+        let PluginState { loaded, metadata } = wanted;
+        let is_loaded = gantry_translate::is_loaded(states, &name);
+        let state = states.entry(name.clone()).or_default();
+        match (is_loaded, loaded) {
+            (true, Some(false)) => {
+                loaded_plugin::unload(cx, id, name).await.unwrap();
+                *state = PluginState { loaded, ..PluginState::default() };
+            }
+            (false, Some(true)) => {
+                let sent = parse(json!({ "name": name, "metadata": metadata }));
+                loaded_plugin::load(cx, id, sent).await.unwrap();
+                *state = PluginState { loaded, metadata };
+            }
+            (true, _) => {
+                let sent = parse(json!({ "metadata": metadata }));
+                loaded_plugin::update(cx, id, name, sent).await.unwrap();
+                state.metadata = metadata;
+            }
+            (false, _) => {
+                let sent = parse(json!({}));
+                let refused = loaded_plugin::update(cx, id, name, sent).await.unwrap_err();
+                assert_eq!(refused.message, "no such loaded plugin");
+            }
         }
     }
 

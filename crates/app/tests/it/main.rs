@@ -8,6 +8,7 @@ mod gateway;
 mod harness;
 mod history;
 mod ownership;
+mod loaded_plugin;
 mod resources;
 mod rotation;
 mod tenancy;

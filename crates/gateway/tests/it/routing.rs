@@ -103,3 +103,18 @@ async fn redirects_to_https_name_the_port_of_the_https_listener() {
     let port = rig.gateway.bound.https.unwrap().port();
     assert_eq!(response.headers()["location"], format!("https://a.com:{port}/a?b=c"));
 }
+
+/// APISIX skips a plugin that is not in the list, and an authentication that is skipped leaves its
+/// route open; here what a route asks for is run or refused, whatever the list says.
+#[tokio::test]
+async fn no_list_of_plugins_opens_a_route() {
+    let origin = Origin::start("one").await;
+    let mut guarded = route("/guarded", origin.address);
+    guarded["plugins"] = json!({ "key-auth": {} });
+    let list = json!([{ "name": "cors" }]);
+    let rig = Rig::start(&[("plugins", list), ("routes/1", guarded)]).await;
+    assert_eq!(rig.gateway.fetch("/guarded").await.0, 401);
+    rig.put("plugins", &json!([])).await;
+    assert_eq!(rig.gateway.fetch("/guarded").await.0, 401);
+    assert_eq!(rig.gateway.state().await["problems"], json!([]));
+}

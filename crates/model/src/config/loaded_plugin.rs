@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::null_as_default;
-use crate::Timestamp;
+use crate::{Id, Timestamp};
 
 /// What a caller sends to load a plugin (contract, schema `PluginLoad`).
 #[derive(Clone, Debug, Deserialize)]
@@ -53,4 +53,25 @@ pub struct LoadedPlugin {
     pub metadata: Map<String, Value>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+}
+
+/// An object that uses a plugin (contract, schema `NamedRef`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedRef {
+    pub id: Id,
+    pub name: String,
+}
+
+/// Where a plugin is used (contract, schema `PluginReference`); of each kind the first thousand.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginReference {
+    /// For all traffic of the cluster.
+    pub cluster: bool,
+    pub applications: Vec<NamedRef>,
+    pub apis: Vec<NamedRef>,
+    /// Among their plugins, or as a kind of credential.
+    pub consumers: Vec<NamedRef>,
+    pub log_collections: Vec<NamedRef>,
+    /// All uses, also those that are not listed.
+    pub count: i64,
 }

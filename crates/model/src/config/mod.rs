@@ -22,7 +22,8 @@ pub use cluster::{Cluster, ClusterSettings, ClusterSummary};
 pub use consumer::{Consumer, ConsumerSpec};
 pub use expression::{Expression, Operator, Relationship, Subject};
 pub use loaded_plugin::{
-    LoadedPlugin, PluginLoad, PluginMetadataUpdate, PluginState, PluginStates,
+    LoadedPlugin, NamedRef, PluginLoad, PluginMetadataUpdate, PluginReference, PluginState,
+    PluginStates,
 };
 pub use upstream::{Upstream, UpstreamVersion};
 

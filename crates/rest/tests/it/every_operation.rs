@@ -82,6 +82,7 @@ async fn ids_of_others_are_answered_as_unknown_ones() {
             ("api_id", &api),
             ("consumer_id", &consumer),
             ("certificate_id", &tls),
+            ("plugin_management_id", "cors"),
             ("obj_id", &app),
         ];
         let revision = owner.revision().await;

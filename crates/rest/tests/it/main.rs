@@ -16,6 +16,7 @@ mod http_rules;
 mod invitation;
 mod list;
 mod member;
+mod loaded_plugin;
 mod mutation;
 mod organization;
 mod plugin_rules;
