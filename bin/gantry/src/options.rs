@@ -62,6 +62,20 @@ pub struct OwnerOptions {
     pub admin_password: Option<String>,
 }
 
+/// What organizations may use, and who takes the money.
+#[derive(Args, Clone)]
+pub struct BillingOptions {
+    /// File with the plans of organizations (YAML or JSON); without it there is one without limits.
+    #[arg(long, env = "GANTRY_PLANS")]
+    pub plans: Option<PathBuf>,
+    /// Secret key of a Stripe account that takes the money; without it usage is only counted.
+    #[arg(long, env = "GANTRY_STRIPE_KEY", hide_env_values = true)]
+    pub stripe_key: Option<String>,
+    /// Base of Stripe's API.
+    #[arg(long, env = "GANTRY_STRIPE_URL", default_value = "https://api.stripe.com")]
+    pub stripe_url: String,
+}
+
 /// How people reach this installation and are reached by it.
 #[derive(Args, Clone)]
 pub struct SiteOptions {
@@ -117,6 +131,8 @@ pub struct ServerOptions {
     pub owner: OwnerOptions,
     #[command(flatten)]
     pub site: SiteOptions,
+    #[command(flatten)]
+    pub billing: BillingOptions,
     /// Address of the management API.
     #[arg(long, env = "GANTRY_LISTEN_API", default_value = "0.0.0.0:7080")]
     pub listen_api: SocketAddr,
@@ -198,6 +214,8 @@ pub struct DevOptions {
     pub owner: OwnerOptions,
     #[command(flatten)]
     pub site: SiteOptions,
+    #[command(flatten)]
+    pub billing: BillingOptions,
     /// Address of the management API.
     #[arg(long, env = "GANTRY_LISTEN_API", default_value = "127.0.0.1:7080")]
     pub listen_api: SocketAddr,

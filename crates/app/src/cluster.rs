@@ -14,6 +14,7 @@ use crate::access::Reach;
 use crate::act::act;
 use crate::audit::Ledger;
 use crate::change::{Change, begin, change};
+use crate::plan::{self, Counted};
 use crate::plugin::check_usable;
 use crate::{App, Cx, Written, check, mask};
 
@@ -80,6 +81,7 @@ pub(crate) async fn insert(
     region_id: Option<Id>,
 ) -> Result<ClusterRow> {
     let app = &cx.app;
+    plan::allow_another(app, tx, org, Counted::Cluster).await?;
     let (id, now) = (app.new_id(), app.now());
     let region_id = match region_id {
         Some(wanted) => region::find(tx, wanted).await?.map(|region| region.id),

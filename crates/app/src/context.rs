@@ -11,6 +11,7 @@ use rustls::server::danger::ClientCertVerifier;
 
 use crate::access::Access;
 use crate::audit::ChainKey;
+use crate::billing::{Billing, Plans, StripeOptions};
 use crate::ca::{Ca, ServerIdentity};
 use crate::clock::Clock;
 use crate::compat::GoSdk;
@@ -40,6 +41,10 @@ pub struct Config {
     pub domain: String,
     /// Base of the links that people get, such as `https://gantry.example.com`.
     pub public_url: String,
+    /// The plans organizations may be on.
+    pub plans: Plans,
+    /// Stripe, where it takes the money; without it usage is counted and nobody collects.
+    pub stripe: Option<StripeOptions>,
     /// The server that takes our mail; without it none is sent.
     pub smtp: Option<Smtp>,
     /// Who gets answers in the form of the public Go SDK.
@@ -57,6 +62,8 @@ impl Config {
             gateway_endpoint: "localhost:7443".into(),
             domain: "gantry.internal".into(),
             public_url: "http://localhost:7080".into(),
+            plans: Plans::default(),
+            stripe: None,
             smtp: None,
             compat_go_sdk: GoSdk::Auto,
         }
@@ -86,6 +93,8 @@ pub struct Parts {
     pub(crate) domain: String,
     /// Without a slash at its end.
     pub(crate) public_url: String,
+    pub(crate) plans: Plans,
+    pub(crate) billing: Box<dyn Billing>,
     pub(crate) mailer: Mailer,
     compat_go_sdk: GoSdk,
     ids: IdSource,
@@ -134,6 +143,8 @@ impl App {
             gateway_endpoint: config.gateway_endpoint,
             domain: config.domain,
             public_url: config.public_url.trim_end_matches('/').to_owned(),
+            plans: config.plans,
+            billing: crate::billing::provider(config.stripe.as_ref())?,
             mailer: Mailer::new(config.smtp.as_ref())?,
             compat_go_sdk: config.compat_go_sdk,
             db,

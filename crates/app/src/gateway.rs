@@ -6,7 +6,7 @@ use gantry_model::instance::{Heartbeat, HeartbeatResult, Instance, InstanceStatu
 use gantry_model::{Error, Id, Page, Result, Secret, Timestamp};
 use gantry_store::gateway::GatewayCertificateRow;
 use gantry_store::instance::InstanceRow;
-use gantry_store::{cluster, gateway, instance};
+use gantry_store::{billing, cluster, gateway, instance};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -206,13 +206,19 @@ pub async fn heartbeat(
     run_id: &str,
     report: Heartbeat,
 ) -> Result<HeartbeatResult> {
-    let (id, now, run_id) = (identity.cluster, app.now(), run_id.to_owned());
+    let (id, org, now, run_id) = (identity.cluster, identity.org, app.now(), run_id.to_owned());
     let text = serde_json::to_string(&report).map_err(Error::internal)?;
     let calls = report.api_calls.max(0);
     let name = report.id;
     app.db
         .write(move |tx| {
-            Box::pin(async move { instance::put(tx, id, &name, &run_id, &text, calls, now).await })
+            Box::pin(async move {
+                instance::put(tx, id, &name, &run_id, &text, calls, now).await?;
+                if calls > 0 {
+                    billing::add_calls(tx, org, id, now.day(), calls).await?;
+                }
+                Ok(())
+            })
         })
         .await?;
     let found = cluster::find(&mut app.db.read().await?, id).await?;

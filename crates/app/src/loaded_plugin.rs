@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::change::{Change, change};
 use crate::plugin_reference::refuse_used;
-use crate::{App, Cx, Written, check, mask};
+use crate::{App, Cx, Written, check, mask, plan};
 
 /// Name of the kind in the audit.
 const KIND: &str = "loaded_plugin";
@@ -71,6 +71,9 @@ pub async fn load(cx: &Cx, cluster: Id, sent: PluginLoad) -> Result<Written<()>>
                 )));
             }
             check::refuse(&gantry_translate::check_plugin_metadata(&name, &metadata))?;
+            let (app, org) = (change.app.clone(), change.cluster.org_id);
+            let loading = [("name".to_owned(), [name.as_str(), name.as_str()])];
+            plan::refuse_excluded(&app, change.tx, org, loading).await?;
             let or = |sent: String, default: &str| match sent.as_str() {
                 "" => default.to_owned(),
                 _ => sent,

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::change::Change;
+use crate::plan::{self, Counted};
 use crate::{App, Cx};
 
 /// A specification that is stored as a resource.
@@ -89,7 +90,9 @@ pub(crate) async fn insert<S: Spec>(
     parent: Id,
     spec: S,
 ) -> Result<Stored<S>> {
-    let id = change.app.new_id();
+    let (app, org) = (change.app.clone(), change.cluster.org_id);
+    plan::allow_another(&app, change.tx, org, Counted::Resource(S::KIND)).await?;
+    let id = app.new_id();
     let index = spec.index();
     let row = ResourceRow {
         id,

@@ -12,9 +12,6 @@ use crate::act::act;
 use crate::audit::Ledger;
 use crate::{Cx, check, cluster, member};
 
-/// The one plan of a self-hosted installation: no limits (design §4).
-const PLAN_ID: i64 = 1;
-
 pub async fn get(cx: &Cx, id: Id) -> Result<Organization> {
     let mut tx = cx.app.db.read().await?;
     cx.see_organization(&mut tx, id).await?;
@@ -59,13 +56,12 @@ pub(crate) async fn insert(
 ) -> Result<(Organization, Id)> {
     let app = &cx.app;
     let now = app.now();
-    let plan_id = Id::new(PLAN_ID).ok_or_else(|| Error::internal("a plan without id"))?;
     let created = Organization {
         id,
         name: name.to_owned(),
         created_at: now,
         updated_at: now,
-        plan_id,
+        plan_id: app.plans.first().id,
         plan_expire_time: None,
         subscription_started_at: None,
         owner_id: owner.to_owned(),

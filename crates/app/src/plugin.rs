@@ -1,13 +1,13 @@
 //! What is known about plugins, and which may be used where.
 
 use gantry_model::config::Plugins;
-use gantry_model::{Error, Result, Violation};
+use gantry_model::{Error, Id, Result, Violation};
 use gantry_routing::plugin;
 use gantry_translate::is_loaded;
 use serde_json::Value;
 
 use crate::change::Change;
-use crate::{check, loaded_plugin};
+use crate::{Cx, check, loaded_plugin, plan};
 
 /// JSON Schema of a plugin's configuration.
 pub fn schema(name: &str) -> Result<Value> {
@@ -19,6 +19,12 @@ pub fn schema(name: &str) -> Result<Value> {
 pub fn metadata_schema(name: &str) -> Result<Value> {
     let found = plugin::get(name).ok_or_else(|| Error::not_found("plugin"))?;
     found.metadata_schema.clone().ok_or_else(|| Error::not_found("metadata of this plugin"))
+}
+
+/// Plugins that the plan of an organization includes.
+pub async fn available(cx: &Cx, org: Id) -> Result<Vec<&'static plugin::Plugin>> {
+    let plan = plan::get(cx, org).await?;
+    Ok(plugin::all().filter(|one| !plan.excluded_plugins.contains(&one.name)).collect())
 }
 
 /// Refuses plugins that must not be used in the cluster, as far as `after` uses them newly or
@@ -46,5 +52,11 @@ pub(crate) async fn check_usable(
         );
         Violation::new(format!("{place}{}", one.field), rule, "")
     });
-    check::refuse(&missing.collect::<Vec<_>>())
+    check::refuse(&missing.collect::<Vec<_>>())?;
+    let (app, org) = (change.app.clone(), change.cluster.org_id);
+    let used = new.iter().map(|one| {
+        let written = one.field.split('.').next().unwrap_or(one.name);
+        (format!("{place}{}", one.field), [one.name, written])
+    });
+    plan::refuse_excluded(&app, change.tx, org, used).await
 }

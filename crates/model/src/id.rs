@@ -10,6 +10,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub struct Id(i64);
 
 impl Id {
+    /// The first of all ids.
+    pub const ONE: Self = Self(1);
+
     /// `None` unless `number` is positive.
     #[must_use]
     pub fn new(number: i64) -> Option<Self> {

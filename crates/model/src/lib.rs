@@ -12,6 +12,7 @@ pub mod instance;
 pub mod member;
 pub mod organization;
 pub mod page;
+pub mod plan;
 pub mod region;
 pub mod role;
 pub mod secret;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+const DAY_S: i64 = 86_400;
+
 /// A point in time, in microseconds since the Unix epoch.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -34,6 +36,28 @@ impl Timestamp {
     #[must_use]
     pub fn plus_seconds(self, seconds: i64) -> Self {
         Self(self.0.saturating_add(seconds.saturating_mul(1_000_000)))
+    }
+
+    /// Whole days since the Unix epoch, in UTC.
+    #[must_use]
+    pub fn day(self) -> i64 {
+        self.seconds().div_euclid(DAY_S)
+    }
+
+    /// The first moment of a day as [`Self::day`] counts it.
+    #[must_use]
+    pub fn from_day(day: i64) -> Self {
+        Self::from_seconds(day.saturating_mul(DAY_S))
+    }
+
+    /// First day of this calendar month and of the next one, in UTC, as [`Self::day`] counts.
+    #[must_use]
+    pub fn month(self) -> (i64, i64) {
+        let seconds = self.seconds();
+        let Ok(time) = jiff::Timestamp::from_second(seconds) else { return (0, 0) };
+        let date = jiff::tz::TimeZone::UTC.to_datetime(time).date();
+        let first = self.day() - i64::from(date.day()) + 1;
+        (first, first + i64::from(date.days_in_month()))
     }
 }
 
@@ -69,6 +93,16 @@ impl<'de> Deserialize<'de> for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn months_are_those_of_the_calendar() {
+        let february = Timestamp::from_seconds(1_709_209_800); // 2024-02-29T12:30:00Z
+        let (first, next) = february.month();
+        assert_eq!(Timestamp::from_day(first).to_string(), "2024-02-01T00:00:00.000000Z");
+        assert_eq!(Timestamp::from_day(next).to_string(), "2024-03-01T00:00:00.000000Z");
+        assert_eq!(Timestamp::from_day(first).month(), (first, next));
+        assert_eq!(Timestamp::from_day(next).month().0, next);
+    }
 
     #[test]
     fn prints_six_digits_and_reads_them_back() {

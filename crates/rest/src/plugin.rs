@@ -1,6 +1,6 @@
 //! Plugins and variables that gateways know.
 
-use gantry_app::{organization, plugin};
+use gantry_app::plugin;
 use gantry_model::Page;
 use gantry_routing::vars;
 use serde::{Deserialize, Serialize};
@@ -35,13 +35,12 @@ pub async fn metadata_schema(
     Ok(Answer::new(plugin::metadata_schema(&plugin_name)?))
 }
 
-/// A self-hosted installation excludes no plugin (design §4).
+/// What the organization's plan includes.
 pub async fn available(
     Caller(cx): Caller,
     Params(OfOrganization { id }): Params<OfOrganization>,
 ) -> Reply<Page<Available>> {
-    organization::get(&cx, id).await?;
-    let list = gantry_routing::plugin::all().map(|plugin| Available {
+    let list = plugin::available(&cx, id).await?.into_iter().map(|plugin| Available {
         name: &plugin.name,
         category: &plugin.category,
         description: &plugin.purpose,

@@ -13,7 +13,9 @@ use http::Method;
 use crate::contract::contract;
 use crate::gate::{Gate, gate};
 use crate::{
-    access_token, api, application, certificate, cluster, consumer, debug, docs, fallback, frame, heartbeat, instance, invitation, label, loaded_plugin, member, organization, plugin, probe, region, role, service_admin, session,
+    access_token, api, application, billing, certificate, cluster, consumer, debug, docs, fallback,
+    frame, heartbeat, instance, invitation, label, loaded_plugin, member, organization, plugin,
+    probe, region, role, service_admin, session,
 };
 
 /// One line of the list.
@@ -47,6 +49,10 @@ pub fn routes() -> Vec<Route> {
         op("initializeOrganization",         organization::initialize),
         op("getOrganization",                organization::get),
         op("deleteOrganization",             organization::delete),
+        op("getPlan",                        billing::plan),
+        op("createSubscription",             billing::subscribe),
+        op("getUpcomingInvoice",             billing::upcoming_invoice),
+        op("redirectToCustomerPortal",       billing::customer_portal),
         op("listRegions",                    region::list),
         op("listRoles",                      role::list),
 
@@ -122,13 +128,9 @@ pub fn routes() -> Vec<Route> {
 
 /// Operations of the contract without a handler. This list only shrinks.
 pub const NOT_BUILT_YET: &[&str] = &[
-    "createSubscription",
-    "getUpcomingInvoice",
-    "redirectToCustomerPortal",
     "getClusterMetrics",
     "createApplicationFromOpenAPI",
     "createConsumerJWT",
-    "getPlan",
     "resendVerificationEmail",
     "identityCallback",
     "deleteCurrentUser",
@@ -170,6 +172,7 @@ pub fn router(app: App) -> Router {
     let mut router = Router::new()
         .route("/healthz", get(probe::healthy))
         .route("/readyz", get(probe::ready))
+        .route("/billing/{organization}", get(billing::page))
         .route("/api/openapi.json", get(probe::contract))
         .route("/api/docs", get(docs::page));
     for route in routes().into_iter().filter(|route| scope(route.id) != Some(Scope::Gateway)) {

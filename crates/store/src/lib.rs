@@ -6,14 +6,15 @@
 pub mod access;
 pub mod access_token;
 pub mod audit;
+pub mod billing;
 pub mod cluster;
 mod constraint;
 mod db;
 pub mod gateway;
 pub mod instance;
 mod list;
-pub mod member;
 pub mod loaded_plugin;
+pub mod member;
 mod migrate;
 pub mod organization;
 pub mod region;

@@ -11,6 +11,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0002_ledgers.sql"),
     include_str!("../migrations/0003_members.sql"),
     include_str!("../migrations/0004_loaded_plugins.sql"),
+    include_str!("../migrations/0005_billing.sql"),
 ];
 
 /// Key of the advisory lock that lets one server at a time migrate.

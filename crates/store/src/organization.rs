@@ -13,8 +13,8 @@ fn organization(row: &Row) -> Result<Organization> {
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
         plan_id: row.id("plan_id")?,
-        plan_expire_time: None,
-        subscription_started_at: None,
+        plan_expire_time: row.time_or_null("plan_expire_time")?,
+        subscription_started_at: row.time_or_null("subscription_started_at")?,
         owner_id: row.text("owner_id")?,
     })
 }

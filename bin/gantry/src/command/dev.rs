@@ -55,8 +55,8 @@ pub fn run(options: &DevOptions) -> Outcome {
 }
 
 fn server_options(options: &DevOptions) -> ServerOptions {
-    let DevOptions { store, owner, site, listen_api, listen_dp, .. } = options.clone();
-    ServerOptions { store, owner, site, listen_api, listen_dp, advertise_dp: None }
+    let DevOptions { store, owner, site, billing, listen_api, listen_dp, .. } = options.clone();
+    ServerOptions { store, owner, site, billing, listen_api, listen_dp, advertise_dp: None }
 }
 
 type GatewayThread = thread::JoinHandle<Result<(), gantry_gateway::Error>>;

@@ -3,6 +3,7 @@
 use std::future::IntoFuture as _;
 use std::net::SocketAddr;
 
+use gantry_app::billing::{Plans, StripeOptions};
 use gantry_app::compat::GoSdk;
 use gantry_app::mail::{Smtp, SmtpTls};
 use gantry_app::setup;
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Failure, Outcome, runtime};
 use crate::lifecycle::shutdown_on_signal;
 use crate::options::{
-    GoSdkMode, OwnerOptions, ServerOptions, SiteOptions, SmtpTlsMode, StoreOptions,
+    BillingOptions, GoSdkMode, OwnerOptions, ServerOptions, SiteOptions, SmtpTlsMode, StoreOptions,
 };
 use crate::ready::Ready;
 
@@ -65,6 +66,7 @@ impl Server {
             GoSdkMode::On => GoSdk::On,
             GoSdkMode::Off => GoSdk::Off,
         };
+        bill(&mut config, &options.billing)?;
         config.gateway_endpoint =
             options.advertise_dp.clone().unwrap_or_else(|| reachable(dp_address).to_string());
         let app = App::open(config).await?;
@@ -117,6 +119,18 @@ pub fn config(store: &StoreOptions) -> Config {
     config.master_key = master_key.map(Secret::new);
     config.clock = Clock::system();
     config
+}
+
+/// Takes over who pays for what.
+fn bill(config: &mut Config, billing: &BillingOptions) -> Outcome {
+    if let Some(file) = &billing.plans {
+        config.plans = Plans::read(file)?;
+    }
+    config.stripe = billing
+        .stripe_key
+        .clone()
+        .map(|key| StripeOptions { url: billing.stripe_url.clone(), secret_key: Secret::new(key) });
+    Ok(())
 }
 
 /// The mail server, if one is named.

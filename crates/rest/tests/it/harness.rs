@@ -56,7 +56,7 @@ impl Server {
         Self::start_with(database, |_| {}).await
     }
 
-    /// The same with settings of the test's own.
+    /// A server with settings of the test's own.
     pub async fn start_with(database: Database, set: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::new(folder.path());

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::{Answer, Person, Server, on_both};
 
 /// The gateways' door for one cluster, as the etcd port opens it after the TLS handshake.
-async fn door(app: &App, person: &Person) -> String {
+pub async fn door(app: &App, person: &Person) -> String {
     let via = Via::Certificate { serial: "01".into() };
     let id = |text: &str| text.parse().unwrap();
     let identity = Identity { cluster: id(&person.cluster), org: id(&person.org), via };
@@ -19,7 +19,7 @@ async fn door(app: &App, person: &Person) -> String {
     format!("http://{address}/api/v1/dp/instance/heartbeat")
 }
 
-async fn report(url: &str, body: &Value) -> Answer {
+pub async fn report(url: &str, body: &Value) -> Answer {
     let request = gantry_testkit::client().post(url).json(body);
     let request = request.header("X-APISEVEN-Instance-Id", "gw-1");
     let run = "3f2b8c1e-5d1f-4a52-9a44-0d6c7e0f9b11";
