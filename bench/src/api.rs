@@ -1,6 +1,7 @@
 //! A control plane of one's own, and its management API.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use gantry_testkit::Process;
 use serde_json::{Value, json};
@@ -8,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::http::Connection;
 use crate::load::HOST;
+use crate::machine::processor_seconds;
 use crate::{Options, Outcome};
 
 const EMAIL: &str = "bench@example.com";
@@ -25,19 +27,27 @@ pub struct Control {
 impl Control {
     pub async fn start(binary: &str, options: &Options) -> Outcome<Self> {
         let folder = tempfile::tempdir()?;
-        let data = folder.path().join("data").display().to_string();
-        let mut arguments = vec!["--log", "warn", "server", "--data", &data];
-        arguments.extend(["--listen-api", "127.0.0.1:0", "--listen-dp", "127.0.0.1:0"]);
-        if let Some(url) = &options.database {
-            arguments.extend(["--database", url]);
-        }
-        let owner = [("GANTRY_ADMIN_EMAIL", EMAIL), ("GANTRY_ADMIN_PASSWORD", PASSWORD)];
-        let process = Process::start_with(binary, &arguments, &owner, folder.path()).await;
+        let process = start(binary, options, &folder).await;
         let address = process.address("api").trim_start_matches("http://").parse()?;
         let mut control =
             Self { process, folder, address, token: String::new(), cluster: String::new() };
         control.sign_in().await?;
         Ok(control)
+    }
+
+    /// Stops the server, starts it again on the same data and says how long that took.
+    pub async fn restart(self, binary: &str, options: &Options) -> Outcome {
+        self.process.stop().await;
+        let begin = Instant::now();
+        let process = start(binary, options, &self.folder).await;
+        let (wall, cpu) = (begin.elapsed().as_secs_f64(), processor_seconds(process.pid()));
+        println!("Ready again {wall:.1} s after a restart, with {cpu:.1} s of processor time.\n");
+        Ok(())
+    }
+
+    /// Seconds of processor time the server has used.
+    pub fn processor_seconds(&self) -> f64 {
+        processor_seconds(self.process.pid())
     }
 
     async fn sign_in(&mut self) -> Outcome {
@@ -73,6 +83,17 @@ impl Control {
         let answer = self.api().await?.call("POST", &path, Some(&application)).await?;
         text(&answer.payload, "/id")
     }
+}
+
+async fn start(binary: &str, options: &Options, folder: &TempDir) -> Process {
+    let data = folder.path().join("data").display().to_string();
+    let mut arguments = vec!["--log", "warn", "server", "--data", &data];
+    arguments.extend(["--listen-api", "127.0.0.1:0", "--listen-dp", "127.0.0.1:0"]);
+    if let Some(url) = &options.database {
+        arguments.extend(["--database", url]);
+    }
+    let owner = [("GANTRY_ADMIN_EMAIL", EMAIL), ("GANTRY_ADMIN_PASSWORD", PASSWORD)];
+    Process::start_with(binary, &arguments, &owner, folder.path()).await
 }
 
 /// A text in an answer.

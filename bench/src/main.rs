@@ -8,6 +8,7 @@ mod control;
 mod gateway;
 mod http;
 mod latency;
+mod lists;
 mod load;
 mod machine;
 mod peer;

@@ -45,7 +45,7 @@ pub async fn search(cx: &Cx, cluster: Id, query: &ListQuery) -> Result<Page<ApiW
     let mut tx = cx.app.db.read().await?;
     cx.see_cluster(&mut tx, cluster).await?;
     let (rows, count) = match cx.reach() {
-        Reach::Everything => resource::list_in_cluster(&mut tx, Kind::Api, cluster, query).await?,
+        Reach::Everything => resource::list_in_cluster(&mut tx, cluster, query).await?,
         Reach::Of(member) => {
             let kind = Kind::Api;
             resource::list_of_service_admin(&mut tx, kind, cluster, member, query).await?

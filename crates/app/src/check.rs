@@ -1,5 +1,6 @@
 //! Small steps that all kinds share: violations to an error, JSON merge, texts for searches.
 
+use gantry_model::page::folded;
 use gantry_model::{Error, Result, Violation};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -38,6 +39,6 @@ pub(crate) fn json(value: &impl Serialize) -> Result<Value> {
 
 /// Text that searches look at.
 pub(crate) fn search_text<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
-    let parts: Vec<String> = parts.into_iter().map(str::to_lowercase).collect();
+    let parts: Vec<String> = parts.into_iter().map(folded).collect();
     parts.join("\n")
 }

@@ -104,6 +104,7 @@ pub(crate) async fn insert<S: Spec>(
         sort_text: index.sort_text.clone(),
         sort_number: index.sort_number,
         search_text: index.search_text.clone(),
+        label_text: resource::label_text(&index.labels),
         spec_sealed: change.app.sealer.seal_json(&place(S::KIND, id), &spec)?,
         created_at: change.now,
         updated_at: change.now,
@@ -127,6 +128,7 @@ pub(crate) async fn update<S: Spec>(
         sort_text: index.sort_text.clone(),
         sort_number: index.sort_number,
         search_text: index.search_text.clone(),
+        label_text: resource::label_text(&index.labels),
         spec_sealed: change.app.sealer.seal_json(&place(S::KIND, old.row.id), &spec)?,
         updated_at: change.now,
         ..old.row.clone()

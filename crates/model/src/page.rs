@@ -59,6 +59,12 @@ impl ListQuery {
     }
 }
 
+/// A text as searches compare it: letter by letter in lower case, whatever stands around a letter.
+#[must_use]
+pub fn folded(text: &str) -> String {
+    text.chars().flat_map(char::to_lowercase).collect()
+}
+
 /// One page of a list and the number of matches over all pages.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Page<T> {

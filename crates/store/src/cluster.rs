@@ -1,5 +1,6 @@
 //! Clusters and the counter of their configuration revisions.
 
+use gantry_model::page::folded;
 use gantry_model::{Id, ListQuery, Result, Timestamp};
 
 use crate::Tx;
@@ -126,7 +127,7 @@ pub async fn insert(tx: &mut Tx, cluster: &ClusterRow) -> Result<()> {
             cluster.region_id,
             &cluster.name,
             &cluster.domain,
-            cluster.name.to_lowercase(),
+            folded(&cluster.name),
             &cluster.settings_sealed,
             &cluster.plugins_sealed,
             cluster.config_version,

@@ -131,6 +131,9 @@ pub struct Tx {
     pub(crate) after_commit: Vec<Hook>,
     /// Nothing of this transaction may stay, whatever it answers.
     pub(crate) rehearsal: bool,
+    /// Texts of the queries so far.
+    #[cfg(test)]
+    pub(crate) asked: Vec<String>,
 }
 
 pub(crate) enum Link {
@@ -148,7 +151,13 @@ enum Conn<'t> {
 
 impl Tx {
     pub(crate) fn new(link: Link) -> Self {
-        Self { link, after_commit: Vec::new(), rehearsal: false }
+        Self {
+            link,
+            after_commit: Vec::new(),
+            rehearsal: false,
+            #[cfg(test)]
+            asked: Vec::new(),
+        }
     }
 
     /// Calls `hook` once this transaction is durable, and never if it is not. Hooks of one SQLite
@@ -173,9 +182,29 @@ impl Tx {
         }
     }
 
+    /// Condition that `column` contains the text of placeholder `number`, letter by letter.
+    pub(crate) fn contains(&mut self, column: &str, number: usize) -> String {
+        match self.conn() {
+            Conn::Sqlite(_) => format!("instr({column}, ${number}) > 0"),
+            Conn::Postgres(_) => format!("strpos({column}, ${number}) > 0"),
+        }
+    }
+
+    /// All rows of a query whose best plan depends on the values: it is planned anew each time.
+    pub(crate) async fn all_planned(&mut self, sql: Sql, values: Vec<Val>) -> Result<Vec<Row>> {
+        if let Conn::Postgres(conn) = self.conn() {
+            let query = sqlx::query_with(AssertSqlSafe(sql.0), postgres_arguments(values)?);
+            let rows = conn.fetch_all(query.persistent(false)).await.map_err(constraint::error)?;
+            return Ok(rows.into_iter().map(Row::Postgres).collect());
+        }
+        self.all(sql, values).await
+    }
+
     /// All rows of a query.
     pub(crate) async fn all(&mut self, sql: impl Into<Sql>, values: Vec<Val>) -> Result<Vec<Row>> {
         let sql = AssertSqlSafe(sql.into().0);
+        #[cfg(test)]
+        self.asked.push(sql.0.clone());
         Ok(match self.conn() {
             Conn::Sqlite(conn) => {
                 let query = sqlx::query_with(sql, sqlite_arguments(values)?);
@@ -324,6 +353,11 @@ impl Row {
             Self::Postgres(row) => row.try_get(name),
         }
         .map_err(failed)
+    }
+
+    /// The value of a column that holds numbers or texts.
+    pub(crate) fn value(&self, name: &str) -> Result<Val> {
+        self.int_or_null(name).map(Val::Int).or_else(|_| self.text_or_null(name).map(Val::Text))
     }
 
     pub(crate) fn id(&self, name: &str) -> Result<Id> {

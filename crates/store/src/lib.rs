@@ -17,6 +17,8 @@ pub mod loaded_plugin;
 pub mod member;
 mod migrate;
 pub mod organization;
+#[cfg(test)]
+mod plans;
 pub mod region;
 pub mod resource;
 pub mod revision;

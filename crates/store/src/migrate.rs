@@ -1,7 +1,9 @@
 //! Numbered migrations, embedded, forward only. A schema newer than this program is refused.
 
 use gantry_model::{Error, Result};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgPool, Row as _, SqliteConnection};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool, Row as _, SqliteConnection,
+};
 
 use crate::db::failed;
 
@@ -12,7 +14,14 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0003_members.sql"),
     include_str!("../migrations/0004_loaded_plugins.sql"),
     include_str!("../migrations/0005_billing.sql"),
+    include_str!("../migrations/0006_lists.sql"),
 ];
+
+/// What finds a part of a text without reading all texts. The extension is a trusted one: the owner
+/// of a database may create it.
+const TRIGRAMS: &str = "CREATE EXTENSION IF NOT EXISTS pg_trgm;
+    CREATE INDEX IF NOT EXISTS resources_by_trigrams ON resources
+        USING gin (search_text gin_trgm_ops) WITH (gin_pending_list_limit = 256)";
 
 /// Key of the advisory lock that lets one server at a time migrate.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7250115)";
@@ -26,7 +35,7 @@ pub(crate) async fn sqlite(conn: &mut SqliteConnection) -> Result<()> {
     tx.execute(CREATE).await.map_err(failed)?;
     let done: i64 = tx.fetch_one(NEWEST).await.and_then(|r| r.try_get(0)).map_err(failed)?;
     for (version, text) in pending(done)? {
-        tx.execute(AssertSqlSafe(text.to_owned())).await.map_err(failed)?;
+        tx.execute(AssertSqlSafe(for_sqlite(text))).await.map_err(failed)?;
         tx.execute(record(version)).await.map_err(failed)?;
     }
     tx.commit().await.map_err(failed)
@@ -42,7 +51,30 @@ pub(crate) async fn postgres(pool: &PgPool) -> Result<()> {
         tx.execute(AssertSqlSafe(text)).await.map_err(failed)?;
         tx.execute(record(version)).await.map_err(failed)?;
     }
+    trigrams(&mut tx).await?;
     tx.commit().await.map_err(failed)
+}
+
+/// At every start, because a database may get the extension later. Searches find the same without.
+async fn trigrams(tx: &mut PgConnection) -> Result<()> {
+    let mut attempt = tx.begin().await.map_err(failed)?;
+    match attempt.execute(TRIGRAMS).await {
+        Ok(_) => attempt.commit().await.map_err(failed),
+        Err(error) => {
+            tracing::warn!(%error, "searches are slow without PostgreSQL's extension pg_trgm");
+            attempt.rollback().await.map_err(failed)
+        }
+    }
+}
+
+/// The text with the parts that are for SQLite only.
+fn for_sqlite(text: &str) -> String {
+    let mut parts = text.split("/* sqlite: ");
+    let mut all = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        all += &part.replacen("*/", "", 1);
+    }
+    all
 }
 
 fn record(version: i64) -> AssertSqlSafe<String> {

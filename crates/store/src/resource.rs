@@ -66,6 +66,8 @@ pub struct ResourceRow {
     pub sort_number: i64,
     /// What a search looks at, in lower case.
     pub search_text: String,
+    /// What filters by label look at: see [`label_text`].
+    pub label_text: String,
     pub spec_sealed: String,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -82,6 +84,7 @@ fn resource(kind: Kind, row: &Row) -> Result<ResourceRow> {
         sort_text: row.text("sort_text")?,
         sort_number: row.int("sort_number")?,
         search_text: row.text("search_text")?,
+        label_text: row.text("label_text")?,
         spec_sealed: row.text("spec_sealed")?,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
@@ -92,6 +95,15 @@ fn resources(kind: Kind, rows: &[Row]) -> Result<Vec<ResourceRow>> {
     rows.iter().map(|row| resource(kind, row)).collect()
 }
 
+/// Resources with their specifications.
+const RESOURCES: &str = "resources t JOIN resource_specs s ON s.resource_id = t.id";
+
+/// `\na\nb\n`: each label of a resource between line feeds, which no label contains.
+#[must_use]
+pub fn label_text(labels: &[String]) -> String {
+    if labels.is_empty() { String::new() } else { format!("\n{}\n", labels.join("\n")) }
+}
+
 /// One page of the resources below a parent.
 pub async fn list(
     tx: &mut Tx,
@@ -99,17 +111,25 @@ pub async fn list(
     parent: Id,
     query: &ListQuery,
 ) -> Result<(Vec<ResourceRow>, i64)> {
-    page(tx, kind, "t.kind = $1 AND t.parent_id = $2", vals![parent], query).await
+    // The kind once more as a constant where an index is about one kind only.
+    let scope = match kind {
+        Kind::Application => "t.kind = $1 AND t.kind = 'application' AND t.parent_id = $2",
+        Kind::Certificate => "t.kind = $1 AND t.kind = 'certificate' AND t.parent_id = $2",
+        Kind::Api | Kind::Consumer => "t.kind = $1 AND t.parent_id = $2",
+    };
+    let total = count(tx, kind, parent).await?;
+    page(tx, kind, scope, vals![parent], Some(total), query).await
 }
 
-/// One page of a whole cluster's resources.
+/// One page of a whole cluster's APIs.
 pub async fn list_in_cluster(
     tx: &mut Tx,
-    kind: Kind,
     cluster: Id,
     query: &ListQuery,
 ) -> Result<(Vec<ResourceRow>, i64)> {
-    page(tx, kind, "t.kind = $1 AND t.cluster_id = $2", vals![cluster], query).await
+    let scope = "t.kind = $1 AND t.kind = 'api' AND t.cluster_id = $2";
+    let total = count(tx, Kind::Api, cluster).await?;
+    page(tx, Kind::Api, scope, vals![cluster], Some(total), query).await
 }
 
 /// One page of the applications, or of their APIs, that a member looks after in a cluster.
@@ -130,7 +150,7 @@ pub async fn list_of_service_admin(
                  (SELECT s.app_id FROM service_admins s WHERE s.member_id = $3)"
         }
     };
-    page(tx, kind, scope, vals![cluster, member], query).await
+    page(tx, kind, scope, vals![cluster, member], None, query).await
 }
 
 async fn page(
@@ -138,19 +158,31 @@ async fn page(
     kind: Kind,
     scope: &'static str,
     owners: Vec<Val>,
+    total: Option<i64>,
     query: &ListQuery,
 ) -> Result<(Vec<ResourceRow>, i64)> {
-    let list = List { columns: "t.*", from: "resources t", scope, orders: kind.orders() };
+    let list = List { columns: "t.*, s.spec_sealed", from: RESOURCES, scope, orders: kind.orders() };
     let mut values = vals![kind.name()];
     values.extend(owners);
-    let (rows, count) = list::page(tx, &list, values, query).await?;
+    let (rows, count) =
+        list::long_page(tx, &list, "resources t", values, total, query).await?;
     Ok((resources(kind, &rows)?, count))
 }
 
-pub async fn find(tx: &mut Tx, kind: Kind, id: Id) -> Result<Option<ResourceRow>> {
+/// Number of resources of a kind below an application or in a cluster.
+async fn count(tx: &mut Tx, kind: Kind, owner: Id) -> Result<i64> {
     let row = tx
-        .row("SELECT * FROM resources WHERE id = $1 AND kind = $2", vals![id, kind.name()])
+        .row(
+            "SELECT resources FROM resource_counts WHERE owner_id = $1 AND kind = $2",
+            vals![owner, kind.name()],
+        )
         .await?;
+    row.map_or(Ok(0), |row| row.int("resources"))
+}
+
+pub async fn find(tx: &mut Tx, kind: Kind, id: Id) -> Result<Option<ResourceRow>> {
+    let sql = format!("SELECT * FROM {RESOURCES} WHERE t.id = $1 AND t.kind = $2");
+    let row = tx.row(Sql::assembled(sql), vals![id, kind.name()]).await?;
     row.as_ref().map(|row| resource(kind, row)).transpose()
 }
 
@@ -160,12 +192,9 @@ pub async fn find_named(
     parent: Id,
     name: &str,
 ) -> Result<Option<ResourceRow>> {
-    let row = tx
-        .row(
-            "SELECT * FROM resources WHERE kind = $1 AND parent_id = $2 AND name = $3",
-            vals![kind.name(), parent, name],
-        )
-        .await?;
+    let sql =
+        format!("SELECT * FROM {RESOURCES} WHERE t.kind = $1 AND t.parent_id = $2 AND t.name = $3");
+    let row = tx.row(Sql::assembled(sql), vals![kind.name(), parent, name]).await?;
     row.as_ref().map(|row| resource(kind, row)).transpose()
 }
 
@@ -174,7 +203,7 @@ pub async fn find_many(tx: &mut Tx, kind: Kind, ids: &[Id]) -> Result<Vec<Resour
         return Ok(Vec::new());
     }
     let sql = format!(
-        "SELECT * FROM resources WHERE kind = $1 AND id IN ({}) ORDER BY id",
+        "SELECT * FROM {RESOURCES} WHERE t.kind = $1 AND t.id IN ({}) ORDER BY t.id",
         placeholders(2, ids.len())
     );
     let mut values = vals![kind.name()];
@@ -184,24 +213,16 @@ pub async fn find_many(tx: &mut Tx, kind: Kind, ids: &[Id]) -> Result<Vec<Resour
 
 /// Every resource of one kind below a parent, by id.
 pub async fn children(tx: &mut Tx, kind: Kind, parent: Id) -> Result<Vec<ResourceRow>> {
-    let rows = tx
-        .all(
-            "SELECT * FROM resources WHERE kind = $1 AND parent_id = $2 ORDER BY id",
-            vals![kind.name(), parent],
-        )
-        .await?;
-    resources(kind, &rows)
+    let sql =
+        format!("SELECT * FROM {RESOURCES} WHERE t.kind = $1 AND t.parent_id = $2 ORDER BY t.id");
+    resources(kind, &tx.all(Sql::assembled(sql), vals![kind.name(), parent]).await?)
 }
 
 /// Every resource of one kind in a cluster, by id.
 pub async fn all(tx: &mut Tx, kind: Kind, cluster: Id) -> Result<Vec<ResourceRow>> {
-    let rows = tx
-        .all(
-            "SELECT * FROM resources WHERE cluster_id = $1 AND kind = $2 ORDER BY id",
-            vals![cluster, kind.name()],
-        )
-        .await?;
-    resources(kind, &rows)
+    let sql =
+        format!("SELECT * FROM {RESOURCES} WHERE t.cluster_id = $1 AND t.kind = $2 ORDER BY t.id");
+    resources(kind, &tx.all(Sql::assembled(sql), vals![cluster, kind.name()]).await?)
 }
 
 pub async fn has_children(tx: &mut Tx, kind: Kind, parent: Id) -> Result<bool> {
@@ -217,7 +238,7 @@ pub async fn has_children(tx: &mut Tx, kind: Kind, parent: Id) -> Result<bool> {
 pub async fn insert(tx: &mut Tx, row: &ResourceRow) -> Result<()> {
     tx.run(
         "INSERT INTO resources (id, kind, cluster_id, parent_id, name, active, sort_text,
-             sort_number, search_text, spec_sealed, created_at, updated_at)
+             sort_number, search_text, label_text, created_at, updated_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         vals![
             row.id,
@@ -229,12 +250,32 @@ pub async fn insert(tx: &mut Tx, row: &ResourceRow) -> Result<()> {
             &row.sort_text,
             row.sort_number,
             &row.search_text,
-            &row.spec_sealed,
+            &row.label_text,
             row.created_at,
             row.updated_at,
         ],
     )
     .await?;
+    tx.run(
+        "INSERT INTO resource_specs (resource_id, spec_sealed) VALUES ($1, $2)",
+        vals![row.id, &row.spec_sealed],
+    )
+    .await?;
+    count_one_more(tx, row).await
+}
+
+async fn count_one_more(tx: &mut Tx, row: &ResourceRow) -> Result<()> {
+    let mut values = vals![row.kind.name(), row.cluster_id];
+    let mut owners = String::from("($2, $1, $2, 1)");
+    if row.parent_id != row.cluster_id {
+        values.push(row.parent_id.into());
+        owners += ", ($3, $1, $2, 1)";
+    }
+    let sql = format!(
+        "INSERT INTO resource_counts (owner_id, kind, cluster_id, resources) VALUES {owners}
+         ON CONFLICT (owner_id, kind) DO UPDATE SET resources = resource_counts.resources + 1"
+    );
+    tx.run(Sql::assembled(sql), values).await?;
     Ok(())
 }
 
@@ -242,7 +283,7 @@ pub async fn insert(tx: &mut Tx, row: &ResourceRow) -> Result<()> {
 pub async fn update(tx: &mut Tx, row: &ResourceRow) -> Result<()> {
     tx.run(
         "UPDATE resources SET name = $2, active = $3, sort_text = $4, sort_number = $5,
-             search_text = $6, spec_sealed = $7, updated_at = $8 WHERE id = $1",
+             search_text = $6, label_text = $7, updated_at = $8 WHERE id = $1",
         vals![
             row.id,
             row.name.as_deref(),
@@ -250,9 +291,14 @@ pub async fn update(tx: &mut Tx, row: &ResourceRow) -> Result<()> {
             &row.sort_text,
             row.sort_number,
             &row.search_text,
-            &row.spec_sealed,
+            &row.label_text,
             row.updated_at,
         ],
+    )
+    .await?;
+    tx.run(
+        "UPDATE resource_specs SET spec_sealed = $2 WHERE resource_id = $1",
+        vals![row.id, &row.spec_sealed],
     )
     .await?;
     Ok(())
@@ -260,6 +306,14 @@ pub async fn update(tx: &mut Tx, row: &ResourceRow) -> Result<()> {
 
 /// Removes a resource with its labels, names, credentials and references to others.
 pub async fn delete(tx: &mut Tx, id: Id) -> Result<()> {
+    tx.run(
+        "UPDATE resource_counts SET resources = resources - 1 WHERE (owner_id, kind) IN (
+             SELECT r.parent_id, r.kind FROM resources r WHERE r.id = $1
+             UNION SELECT r.cluster_id, r.kind FROM resources r WHERE r.id = $1)",
+        vals![id],
+    )
+    .await?;
+    tx.run("DELETE FROM resource_counts WHERE owner_id = $1", vals![id]).await?;
     tx.run("DELETE FROM resources WHERE id = $1", vals![id]).await?;
     Ok(())
 }
@@ -282,7 +336,14 @@ pub async fn set_labels(tx: &mut Tx, row: &ResourceRow, labels: &[String]) -> Re
 pub async fn labels(tx: &mut Tx, cluster: Id, kind: Kind) -> Result<Vec<String>> {
     let rows = tx
         .all(
-            "SELECT DISTINCT label FROM labels WHERE cluster_id = $1 AND kind = $2 ORDER BY label",
+            // From label to label in the index, however many resources have each.
+            "WITH RECURSIVE used (label) AS (
+                 SELECT MIN(label) FROM labels WHERE cluster_id = $1 AND kind = $2
+                 UNION ALL
+                 SELECT (SELECT MIN(l.label) FROM labels l
+                         WHERE l.cluster_id = $1 AND l.kind = $2 AND l.label > used.label)
+                 FROM used WHERE used.label IS NOT NULL)
+             SELECT label FROM used WHERE label IS NOT NULL ORDER BY label",
             vals![cluster, kind.name()],
         )
         .await?;

@@ -119,7 +119,7 @@ impl Batch {
         self.open = true;
         let mut tx = Tx::new(Link::SqliteWriter(conn));
         let outcome = AssertUnwindSafe(work(&mut tx)).catch_unwind().await;
-        let Tx { link, after_commit, rehearsal } = tx;
+        let Tx { link, after_commit, rehearsal, .. } = tx;
         let Link::SqliteWriter(mut conn) = link else {
             return Err(Error::internal("a write lost its connection"));
         };

@@ -9,6 +9,7 @@ mod harness;
 mod history;
 mod loaded_plugin;
 mod ownership;
+mod lists;
 mod resources;
 mod rotation;
 mod tenancy;
