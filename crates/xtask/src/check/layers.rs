@@ -8,11 +8,21 @@ use crate::shell::Outcome;
 /// A crate and the crates of ours it may depend on. Tests may use `testkit` besides.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("gantry-model", &[]),
+    ("gantry-gotemplate", &[]),
     ("gantry-routing", &[]),
     ("gantry-etcd-proto", &[]),
     ("gantry-store", &["gantry-model"]),
     ("gantry-translate", &["gantry-model", "gantry-routing"]),
-    ("gantry-app", &["gantry-model", "gantry-store", "gantry-translate", "gantry-routing"]),
+    (
+        "gantry-app",
+        &[
+            "gantry-model",
+            "gantry-store",
+            "gantry-translate",
+            "gantry-routing",
+            "gantry-gotemplate",
+        ],
+    ),
     ("gantry-rest", &["gantry-model", "gantry-app", "gantry-routing"]),
     ("gantry-etcd", &["gantry-model", "gantry-app", "gantry-etcd-proto"]),
     ("gantry-gateway", &["gantry-routing", "gantry-etcd-proto"]),
