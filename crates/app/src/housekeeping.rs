@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use gantry_model::Result;
 use gantry_model::instance::PURGE_AFTER_S;
-use gantry_store::{instance, session};
+use gantry_store::{alert_history, instance, session};
 use tokio_util::sync::CancellationToken;
 
+use crate::alert_history::KEEP_S;
 use crate::{App, feed};
 
 /// How often the house is kept.
@@ -30,13 +31,14 @@ pub async fn run(app: App, shutdown: CancellationToken) {
     }
 }
 
-/// Forgets ended sessions, instances that have been silent for long, and old revisions.
+/// Forgets ended sessions, instances that have been silent for long, old alerts and old revisions.
 pub async fn once(app: &App) -> Result<()> {
     let now = app.now();
     app.db
         .write(move |tx| {
             Box::pin(async move {
                 session::delete_expired(tx, now).await?;
+                alert_history::purge(tx, now.plus_seconds(-KEEP_S)).await?;
                 instance::purge(tx, now.plus_seconds(-PURGE_AFTER_S)).await
             })
         })

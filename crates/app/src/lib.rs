@@ -6,6 +6,11 @@
 pub mod access;
 pub mod access_token;
 mod act;
+pub mod alert_history;
+pub mod alert_policy;
+mod alert_template;
+mod alert_trigger;
+pub mod alert_webhook;
 pub mod api;
 pub mod application;
 pub mod audit;

@@ -37,6 +37,12 @@ impl Value {
         Self::Text(text.into())
     }
 
+    /// A moment in microseconds since 1970; beyond the year 9999 it is 1970.
+    #[must_use]
+    pub fn time(micros: i64) -> Self {
+        Self::Time(jiff::Timestamp::from_microsecond(micros).unwrap_or_default())
+    }
+
     #[must_use]
     pub fn map(entries: impl IntoIterator<Item = (String, Value)>) -> Self {
         Self::Map(Arc::new(entries.into_iter().collect()))

@@ -5,6 +5,9 @@
 //! repeated here.
 
 pub mod access_token;
+pub mod alert_history;
+pub mod alert_policy;
+pub mod alert_webhook;
 pub mod config;
 pub mod error;
 pub mod id;

@@ -15,6 +15,8 @@ mod frame;
 mod gate;
 
 mod access_token;
+mod alert_history;
+mod alert_policy;
 mod api;
 mod application;
 mod billing;

@@ -13,9 +13,9 @@ use http::Method;
 use crate::contract::contract;
 use crate::gate::{Gate, gate};
 use crate::{
-    access_token, api, application, billing, certificate, cluster, consumer, debug, docs, fallback,
-    frame, heartbeat, instance, invitation, label, loaded_plugin, member, organization, plugin,
-    probe, region, role, service_admin, session,
+    access_token, alert_history, alert_policy, api, application, billing, certificate, cluster,
+    consumer, debug, docs, fallback, frame, heartbeat, instance, invitation, label, loaded_plugin,
+    member, organization, plugin, probe, region, role, service_admin, session,
 };
 
 /// One line of the list.
@@ -112,6 +112,19 @@ pub fn routes() -> Vec<Route> {
         op("patchCertificate",               certificate::patch),
         op("deleteCertificate",              certificate::delete),
 
+        op("listAlertPolicies",               alert_policy::list),
+        op("createAlertPolicy",               alert_policy::create),
+        op("getAlertPolicy",                  alert_policy::get),
+        op("updateAlertPolicyBasicInfo",      alert_policy::set_basic_info),
+        op("updateAlertPolicyDisabled",       alert_policy::set_disabled),
+        op("deleteAlertPolicy",               alert_policy::delete),
+        op("setAlertPolicyTrigger",           alert_policy::set_triggers),
+        op("addAlertPolicyWebhook",           alert_policy::add_webhook),
+        op("updateAlertPolicyWebhook",        alert_policy::replace_webhook),
+        op("deleteAlertPolicyWebhook",        alert_policy::delete_webhook),
+        op("listAlertHistories",              alert_history::list),
+        op("getAlertHistory",                 alert_history::get),
+
         op("listLabels",                     label::list),
         op("debugResource",                  debug::dump),
         op("getPluginSchema",                plugin::schema),
@@ -152,18 +165,6 @@ pub const NOT_BUILT_YET: &[&str] = &[
     "getLogCollection",
     "updateLogCollection",
     "deleteLogCollection",
-    "createAlertPolicy",
-    "listAlertPolicies",
-    "getAlertPolicy",
-    "deleteAlertPolicy",
-    "updateAlertPolicyBasicInfo",
-    "updateAlertPolicyDisabled",
-    "addAlertPolicyWebhook",
-    "updateAlertPolicyWebhook",
-    "deleteAlertPolicyWebhook",
-    "setAlertPolicyTrigger",
-    "listAlertHistories",
-    "getAlertHistory",
     "reportMetrics",
 ];
 

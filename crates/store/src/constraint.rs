@@ -3,7 +3,7 @@
 use gantry_model::Error;
 
 /// Name of a constraint, its columns as SQLite reports them, and what to tell the caller.
-const UNIQUE: [(&str, &str, &str); 8] = [
+const UNIQUE: &[(&str, &str, &str)] = &[
     ("users_email", "users.email", "`email` is used by another account"),
     (
         "organizations_slug",
@@ -41,6 +41,16 @@ const UNIQUE: [(&str, &str, &str); 8] = [
         "credentials.cluster_id, credentials.plugin, credentials.hash",
         "`credentials` holds a key, user name or access key that another consumer of this cluster \
          uses: each must be unique in the cluster",
+    ),
+    (
+        "alert_policies_name",
+        "alert_policies.cluster_id, alert_policies.name",
+        "`name` is used by another alert policy of this cluster",
+    ),
+    (
+        "alert_webhooks_name",
+        "alert_webhooks.policy_id, alert_webhooks.name",
+        "`name` is used by another webhook of this alert policy",
     ),
 ];
 

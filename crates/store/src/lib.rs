@@ -5,6 +5,9 @@
 
 pub mod access;
 pub mod access_token;
+pub mod alert_history;
+pub mod alert_policy;
+pub mod alert_webhook;
 pub mod audit;
 pub mod billing;
 pub mod cluster;

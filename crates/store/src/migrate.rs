@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0004_loaded_plugins.sql"),
     include_str!("../migrations/0005_billing.sql"),
     include_str!("../migrations/0006_lists.sql"),
+    include_str!("../migrations/0007_alerts.sql"),
 ];
 
 /// What finds a part of a text without reading all texts. The extension is a trusted one: the owner

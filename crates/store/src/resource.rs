@@ -161,11 +161,11 @@ async fn page(
     total: Option<i64>,
     query: &ListQuery,
 ) -> Result<(Vec<ResourceRow>, i64)> {
-    let list = List { columns: "t.*, s.spec_sealed", from: RESOURCES, scope, orders: kind.orders() };
+    let list =
+        List { columns: "t.*, s.spec_sealed", from: RESOURCES, scope, orders: kind.orders() };
     let mut values = vals![kind.name()];
     values.extend(owners);
-    let (rows, count) =
-        list::long_page(tx, &list, "resources t", values, total, query).await?;
+    let (rows, count) = list::long_page(tx, &list, "resources t", values, total, query).await?;
     Ok((resources(kind, &rows)?, count))
 }
 

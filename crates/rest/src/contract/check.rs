@@ -48,23 +48,115 @@ impl Checker {
     }
 
     fn explain(&self, error: &ValidationError<'_>, root: &str, found: &mut Vec<Violation>) {
-        if let Kind::AnyOf { context } | Kind::OneOfNotValid { context } = error.kind()
-            && let Some(branch) = context.iter().min_by_key(|errors| distance(errors))
-        {
-            branch.iter().for_each(|error| self.explain(error, root, found));
-            return;
+        if let Kind::AnyOf { context } | Kind::OneOfNotValid { context } = error.kind() {
+            let branches = self.schema_at(error, None).unwrap_or(&Value::Null);
+            match Choice::of(branches, error.instance()) {
+                Choice::Branch(position) => {
+                    let errors = context.get(position).into_iter().flatten();
+                    errors.for_each(|error| self.explain(error, root, found));
+                    return;
+                }
+                Choice::Missing(tag, options) => {
+                    found.push(self.violation(error, root, Some(tag), "is required", &options));
+                    return;
+                }
+                Choice::Unknown(tag, options) => {
+                    let rule = format!("must be one of {}", list(&options));
+                    found.push(self.violation(error, root, Some(tag), rule, &options));
+                    return;
+                }
+                Choice::Untold => {
+                    if let Some(branch) = context.iter().min_by_key(|errors| distance(errors)) {
+                        branch.iter().for_each(|error| self.explain(error, root, found));
+                        return;
+                    }
+                }
+            }
         }
-        let mut place = Place { field: String::new(), schema: Some(&self.schema) };
-        error.instance_path().iter().for_each(|segment| place.enter(&segment));
-        if let Kind::Required { property } = error.kind() {
-            let name = property.as_str().unwrap_or_default();
-            place.enter(&LocationSegment::Property(name.into()));
-        }
-        let example = place.schema.and_then(example).map(|value| value.to_string());
-        let example = example.filter(|text| text.len() <= EXAMPLE_MAX).unwrap_or_default();
-        let field = if place.field.is_empty() { root.to_owned() } else { place.field };
-        found.push(Violation::new(field, rule(error.kind(), error), example));
+        let required = match error.kind() {
+            Kind::Required { property } => property.as_str(),
+            _ => None,
+        };
+        found.push(self.violation(error, root, required, rule(error.kind(), error), &Value::Null));
     }
+
+    /// One broken rule of the place of `error`, or of a field in it. The example is the first of
+    /// `options`, or follows from the schema.
+    fn violation(
+        &self,
+        error: &ValidationError<'_>,
+        root: &str,
+        field: Option<&str>,
+        rule: impl Into<String>,
+        options: &Value,
+    ) -> Violation {
+        let mut path = path(error);
+        if let Some(field) = field {
+            path = if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") };
+        }
+        let first = options.get(0).cloned();
+        let example = first.or_else(|| self.schema_at(error, field).and_then(example));
+        let example = example.map(|value| value.to_string());
+        let example = example.filter(|text| text.len() <= EXAMPLE_MAX).unwrap_or_default();
+        let path = if path.is_empty() { root.to_owned() } else { path };
+        Violation::new(path, rule, example)
+    }
+
+    /// The schema whose keyword `error` reports, or that of a field in it; for a keyword with
+    /// branches, the branches.
+    fn schema_at(&self, error: &ValidationError<'_>, field: Option<&str>) -> Option<&Value> {
+        let keyword = error.schema_path().as_str();
+        if matches!(error.kind(), Kind::AnyOf { .. } | Kind::OneOfNotValid { .. }) {
+            return self.schema.pointer(keyword);
+        }
+        let (schema, _) = keyword.rsplit_once('/')?;
+        let schema = self.schema.pointer(schema)?;
+        field.map_or(Some(schema), |field| schema["properties"].get(field))
+    }
+}
+
+/// Which of several forms a value is meant to have.
+enum Choice<'a> {
+    /// The position of the form that its tag names.
+    Branch(usize),
+    /// The field that tells the forms apart is not there; all it may hold.
+    Missing(&'a str, Value),
+    /// The field names no form.
+    Unknown(&'a str, Value),
+    /// No field tells the forms apart.
+    Untold,
+}
+
+impl<'a> Choice<'a> {
+    fn of(branches: &'a Value, value: &Value) -> Self {
+        let branches = branches.as_array().map(Vec::as_slice).unwrap_or_default();
+        let (Some(first), true) = (branches.first(), value.is_object()) else {
+            return Self::Untold;
+        };
+        let required = first["required"].as_array().into_iter().flatten();
+        let Some(tag) = required.filter_map(Value::as_str).find(|name| is_tag(branches, name))
+        else {
+            return Self::Untold;
+        };
+        let names = |branch: &'a Value| branch["properties"][tag]["enum"].as_array();
+        let options = || branches.iter().filter_map(names).flatten().cloned().collect();
+        let Some(told) = value.get(tag) else { return Self::Missing(tag, options()) };
+        let meant = branches.iter().position(|one| names(one).is_some_and(|n| n.contains(told)));
+        meant.map_or_else(|| Self::Unknown(tag, options()), Self::Branch)
+    }
+}
+
+/// Whether every branch needs the field `name` and no two allow it the same value.
+fn is_tag(branches: &[Value], name: &str) -> bool {
+    let mut seen: Vec<&Value> = Vec::new();
+    branches.iter().all(|branch| {
+        let is_required =
+            branch["required"].as_array().is_some_and(|list| list.iter().any(|one| one == name));
+        let options = branch["properties"][name]["enum"].as_array();
+        let is_new = options.is_some_and(|list| !list.iter().any(|one| seen.contains(&one)));
+        seen.extend(options.into_iter().flatten());
+        is_required && is_new
+    })
 }
 
 /// How far a value is from a branch of `anyOf`: a branch whose named values fit is meant (they tell
@@ -78,34 +170,21 @@ fn distance(errors: &[ValidationError<'_>]) -> (bool, usize) {
     (errors.iter().any(other_kind), errors.len())
 }
 
-/// A field's path and its schema, found by walking down together.
-struct Place<'a> {
-    field: String,
-    schema: Option<&'a Value>,
-}
-
-impl Place<'_> {
-    fn enter(&mut self, segment: &LocationSegment<'_>) {
+/// Where in the value an error stands, such as `upstreams[0].version`.
+fn path(error: &ValidationError<'_>) -> String {
+    let mut path = String::new();
+    for segment in error.instance_path() {
         match segment {
             LocationSegment::Property(name) => {
-                if !self.field.is_empty() {
-                    self.field.push('.');
+                if !path.is_empty() {
+                    path.push('.');
                 }
-                self.field.push_str(name);
-                self.schema = self.schema.and_then(|schema| {
-                    schema["properties"]
-                        .get(name.as_ref())
-                        .or_else(|| schema.get("additionalProperties"))
-                });
+                path.push_str(&name);
             }
-            LocationSegment::Index(index) => {
-                self.field.push_str(&format!("[{index}]"));
-                self.schema = self.schema.and_then(|schema| {
-                    schema.get("items").or_else(|| schema["anyOf"][0].get("items"))
-                });
-            }
+            LocationSegment::Index(index) => path.push_str(&format!("[{index}]")),
         }
     }
+    path
 }
 
 fn rule(kind: &Kind, error: &ValidationError<'_>) -> String {
@@ -198,6 +277,40 @@ mod tests {
         let found = broken("createAPI", &body);
         let rule = "must be one of GET, POST, PUT, DELETE, PATCH, HEAD, OPTIONS, TRACE, CONNECT";
         assert_eq!(found, [("methods[1]".to_owned(), rule.to_owned())]);
+    }
+
+    #[test]
+    fn a_form_is_known_by_the_field_that_names_it() {
+        let condition = json!({
+            "event": "gateway_instance_offline", "operator": "equal", "value": 1,
+            "value_unit": "day"
+        });
+        for (field, value, expected) in [
+            ("value_unit", json!("week"), "must be one of hour, minute, second, year, month, day"),
+            ("operator", json!("less_than"), "must be one of equal, larger_equal, larger_than"),
+            (
+                "event",
+                json!("fire"),
+                "must be one of number_of_status_code, ratio_of_status_code, \
+                control_plane_certificate_will_expire_in, gateway_certificate_will_expire_in, \
+                gateway_instance_offline",
+            ),
+            ("event", Value::Null, "is required"),
+            ("value", Value::Null, "is required"),
+        ] {
+            let mut condition = condition.clone();
+            match value {
+                Value::Null => {
+                    condition.as_object_mut().unwrap().remove(field);
+                }
+                value => condition[field] = value,
+            }
+            let body = json!({
+                "trigger_logical_operator": "All", "trigger_conditions": [condition]
+            });
+            let expected = (format!("trigger_conditions[0].{field}"), expected.to_owned());
+            assert_eq!(broken("setAlertPolicyTrigger", &body), [expected]);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 const TEXTS: &[&str] = &[
     "shop",
     "/products",
+    "5xx",
     "453750199534224179",
     "2030-01-31T12:00:00Z",
     "owner@example.com",

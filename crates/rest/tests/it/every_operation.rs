@@ -5,6 +5,8 @@ use gantry_rest::contract::{Operation, contract, example};
 use gantry_rest::routes::routes;
 use serde_json::{Map, Value, json};
 
+use crate::alert_history::delivery;
+use crate::alert_policy::alert_policy;
 use crate::harness::{Person, api, certificate, on_both};
 use crate::mutation::{full, mutations};
 
@@ -74,11 +76,16 @@ async fn ids_of_others_are_answered_as_unknown_ones() {
         let tls = certificate("a.example.com");
         let tls = owner.post(&owner.in_cluster("/certificates"), tls).await.id();
         let member = owner.invite("alice@example.com", "Organization Viewer").await.id();
+        let (policy, webhook) = alert_policy(owner).await;
+        let history = delivery(&server, &policy).await;
         let ids: &[(&str, &str)] = &[
             ("id", &owner.org),
             ("member_id", &member),
             ("cluster_id", &owner.cluster),
             ("app_id", &app),
+            ("alert_policies_id", &policy),
+            ("webhook_id", &webhook),
+            ("alert_history_id", &history),
             ("api_id", &api),
             ("consumer_id", &consumer),
             ("certificate_id", &tls),
@@ -106,8 +113,14 @@ async fn every_rule_of_the_contract_is_enforced_and_named() {
     on_both(|server| async move {
         let owner = &server.owner;
         let app = owner.application("shop").await;
-        let ids: &[(&str, &str)] =
-            &[("id", &owner.org), ("cluster_id", &owner.cluster), ("app_id", &app)];
+        let (policy, webhook) = alert_policy(owner).await;
+        let ids: &[(&str, &str)] = &[
+            ("id", &owner.org),
+            ("cluster_id", &owner.cluster),
+            ("app_id", &app),
+            ("alert_policies_id", &policy),
+            ("webhook_id", &webhook),
+        ];
         let before = state(owner).await;
         let mut tried = 0;
         for (operation, _) in guarded() {
@@ -133,7 +146,7 @@ async fn every_rule_of_the_contract_is_enforced_and_named() {
 /// What a refused request must not change.
 async fn state(person: &Person) -> Vec<Value> {
     let mut state = Vec::new();
-    for path in ["", "/apps", "/consumers", "/certificates", "/apis"] {
+    for path in ["", "/apps", "/consumers", "/certificates", "/apis", "/alert_policies"] {
         state.push(person.get(&person.in_cluster(path)).await.body);
     }
     for path in ["/user/me", "/user/access_tokens"] {

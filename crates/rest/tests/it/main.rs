@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod account;
+mod alert_history;
+mod alert_policy;
+mod alert_webhook;
 mod api;
 mod application;
 mod authorization;

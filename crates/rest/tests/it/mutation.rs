@@ -11,6 +11,7 @@ pub struct Mutation {
 
 /// Everything the schema knows, filled with examples; fields without an example come from `given`.
 pub fn full(schema: &Value, given: &Map<String, Value>) -> Value {
+    let schema = first_form(schema);
     match schema["type"].as_str().or_else(|| schema["type"][0].as_str()) {
         Some("object") => {
             let properties = schema["properties"].as_object().into_iter().flatten();
@@ -25,6 +26,12 @@ pub fn full(schema: &Value, given: &Map<String, Value>) -> Value {
     }
 }
 
+/// Of several forms of an object, the first stands for all.
+fn first_form(schema: &Value) -> &Value {
+    let forms = &schema["oneOf"];
+    if forms[0]["type"] == "object" { &forms[0] } else { schema }
+}
+
 /// One mutation for each rule of `schema` that `value` can break.
 pub fn mutations(schema: &Value, value: &Value) -> Vec<Mutation> {
     let mut found = Vec::new();
@@ -33,6 +40,7 @@ pub fn mutations(schema: &Value, value: &Value) -> Vec<Mutation> {
 }
 
 fn walk(schema: &Value, value: &Value, field: &str, found: &mut Vec<Mutation>) {
+    let schema = first_form(schema);
     for broken in broken(schema, value) {
         found.push(Mutation { field: field.to_owned(), value: broken });
     }
