@@ -19,6 +19,7 @@ use crate::feed::Feeds;
 use crate::gateway::Identity;
 use crate::ids::IdSource;
 use crate::mail::{Mailer, Smtp};
+use crate::metrics::{self, Metrics};
 use crate::preview::Preview;
 use crate::rotation;
 use crate::seal::{Sealer, random_bytes};
@@ -49,6 +50,8 @@ pub struct Config {
     pub smtp: Option<Smtp>,
     /// Who gets answers in the form of the public Go SDK.
     pub compat_go_sdk: GoSdk,
+    /// How much of the gateways' metrics is kept, in `<data_dir>/metrics`.
+    pub metrics: metrics::Options,
 }
 
 impl Config {
@@ -66,6 +69,7 @@ impl Config {
             stripe: None,
             smtp: None,
             compat_go_sdk: GoSdk::Auto,
+            metrics: metrics::Options::default(),
         }
     }
 }
@@ -97,6 +101,7 @@ pub struct Parts {
     pub(crate) billing: Box<dyn Billing>,
     pub(crate) mailer: Mailer,
     compat_go_sdk: GoSdk,
+    pub(crate) metrics: Metrics,
     ids: IdSource,
 }
 
@@ -140,6 +145,7 @@ impl App {
             throttle: Throttle::default(),
             ids: IdSource::new(u16::from_le_bytes(random_bytes::<2>())),
             clock: config.clock,
+            metrics: Metrics::new(config.data_dir.join("metrics"), config.metrics),
             gateway_endpoint: config.gateway_endpoint,
             domain: config.domain,
             public_url: config.public_url.trim_end_matches('/').to_owned(),
@@ -156,8 +162,9 @@ impl App {
         Ok(app)
     }
 
-    /// Closes the database; calls after it fail.
+    /// Saves the metrics and closes the database; calls after it fail.
     pub async fn close(&self) {
+        self.metrics.close().await;
         self.db.close().await;
     }
 

@@ -21,7 +21,7 @@ use crate::ca::Ca;
 use crate::change::change;
 use crate::seal::random_text;
 use crate::token::{Claims, Use};
-use crate::{App, Cx};
+use crate::{App, Cx, metrics};
 
 /// Seconds between the heartbeats of an instance.
 const HEARTBEAT_S: u32 = 10;
@@ -223,10 +223,14 @@ pub async fn heartbeat(
         .await?;
     let found = cluster::find(&mut app.db.read().await?, id).await?;
     let found = found.ok_or_else(|| Error::not_found("cluster"))?;
+    let (settings, _) = crate::cluster::opened(app, &found)?;
     Ok(HeartbeatResult {
         instance_status: "online".into(),
         config_version: found.config_version,
         heartbeat_interval: HEARTBEAT_S,
+        metrics: metrics::order(&settings),
+        telemetry_collect_interval: metrics::INTERVAL_S,
+        max_metrics_size: metrics::TEXT_BYTES_MAX,
     })
 }
 

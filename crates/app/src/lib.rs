@@ -35,6 +35,7 @@ pub mod loaded_plugin;
 pub mod mail;
 mod mask;
 pub mod member;
+pub mod metrics;
 mod object;
 pub mod organization;
 mod password;

@@ -50,6 +50,17 @@ pub struct HeartbeatResult {
     pub config_version: i64,
     /// Seconds until the next report is due.
     pub heartbeat_interval: u32,
+    pub metrics: MetricsOrder,
+    /// Seconds between reports of metrics.
+    pub telemetry_collect_interval: u32,
+    /// Bytes of Prometheus text that one report of metrics may hold.
+    pub max_metrics_size: usize,
+}
+
+/// Whether the instance is to report metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetricsOrder {
+    pub enabled: bool,
 }
 
 /// Contract, schema `GatewayInstanceStatus`.

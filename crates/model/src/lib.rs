@@ -13,6 +13,7 @@ pub mod error;
 pub mod id;
 pub mod instance;
 pub mod member;
+pub mod metrics;
 pub mod organization;
 pub mod page;
 pub mod plan;

@@ -1,15 +1,18 @@
 //! What happens to a request before its handler runs: who asks, may they, is it what the contract says.
 
+use std::io::Read as _;
+
 use axum::body::Body;
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use flate2::read::GzDecoder;
 use gantry_app::access::{self, Rule, Scope, Subject};
 use gantry_app::gateway::Identity;
 use gantry_app::{Actor, App, Cx, session};
 use gantry_model::{Error, ErrorCode, Id, Result};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, ORIGIN};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HOST, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -87,7 +90,7 @@ impl Gate {
             Some(cx) => Some(self.authorize(cx, &path).await?),
             None => None,
         };
-        let body = read(body).await?;
+        let body = unpacked(&parts.headers, read(body).await?)?;
         if self.operation.body().is_some() && !body.is_empty() {
             self.check_content_type(&parts.headers)?;
         }
@@ -188,16 +191,42 @@ fn actor_name(actor: &Actor) -> String {
 async fn read(body: Body) -> Result<Bytes, Failure> {
     match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
-        Err(reason) if reason.is::<LengthLimitError>() => {
-            let message = format!("the body is larger than {BODY_BYTES_MAX} bytes");
-            let status = StatusCode::PAYLOAD_TOO_LARGE;
-            Err(Failure::http(status, ErrorCode::InvalidArgument, message))
-        }
+        Err(reason) if reason.is::<LengthLimitError>() => Err(too_large()),
         Err(_) => {
             let message = "the body ended before it was complete";
             Err(Error::new(ErrorCode::InvalidArgument, message).into())
         }
     }
+}
+
+/// The body as it was before its sender compressed it.
+fn unpacked(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Failure> {
+    let Some(encoding) = headers.get(CONTENT_ENCODING) else { return Ok(body) };
+    let encoding = encoding.to_str().unwrap_or_default();
+    if encoding.eq_ignore_ascii_case("identity") {
+        return Ok(body);
+    }
+    if !encoding.eq_ignore_ascii_case("gzip") {
+        let message = "the body may be compressed with `gzip` only";
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return Err(Failure::http(status, ErrorCode::InvalidArgument, message));
+    }
+    let mut whole = Vec::new();
+    // One byte more than allowed is enough to know; a bomb is not unpacked further.
+    let mut decoder = GzDecoder::new(body.as_ref()).take(BODY_BYTES_MAX as u64 + 1);
+    if decoder.read_to_end(&mut whole).is_err() {
+        let message = "the body is not whole gzip data";
+        return Err(Error::new(ErrorCode::InvalidArgument, message).into());
+    }
+    if whole.len() > BODY_BYTES_MAX {
+        return Err(too_large());
+    }
+    Ok(whole.into())
+}
+
+fn too_large() -> Failure {
+    let message = format!("the body is larger than {BODY_BYTES_MAX} bytes");
+    Failure::http(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::InvalidArgument, message)
 }
 
 /// A client that names a cluster means an application of that cluster, which is `owner`.

@@ -13,7 +13,7 @@ use crate::extract::{Body, Params};
 #[derive(Deserialize)]
 pub struct OfRun {
     #[serde(rename = "X-APISEVEN-Run-Id")]
-    run_id: String,
+    pub run_id: String,
 }
 
 pub async fn report(

@@ -31,6 +31,7 @@ mod invitation;
 mod label;
 mod loaded_plugin;
 mod member;
+mod metrics;
 mod organization;
 mod plugin;
 mod probe;

@@ -15,7 +15,7 @@ use crate::gate::{Gate, gate};
 use crate::{
     access_token, alert_history, alert_policy, api, application, billing, certificate, cluster,
     consumer, debug, docs, fallback, frame, heartbeat, instance, invitation, label, loaded_plugin,
-    member, organization, plugin, probe, region, role, service_admin, session,
+    member, metrics, organization, plugin, probe, region, role, service_admin, session,
 };
 
 /// One line of the list.
@@ -76,6 +76,8 @@ pub fn routes() -> Vec<Route> {
         op("getStartupConfigTemplate",       instance::startup_config),
         op("listGatewayInstances",           instance::list),
         op("reportHeartbeat",                heartbeat::report),
+        op("reportMetrics",                  metrics::report),
+        op("getClusterMetrics",              metrics::get),
 
         op("listApplications",               application::list),
         op("createApplication",              application::create),
@@ -141,7 +143,6 @@ pub fn routes() -> Vec<Route> {
 
 /// Operations of the contract without a handler. This list only shrinks.
 pub const NOT_BUILT_YET: &[&str] = &[
-    "getClusterMetrics",
     "createApplicationFromOpenAPI",
     "createConsumerJWT",
     "resendVerificationEmail",
@@ -165,7 +166,6 @@ pub const NOT_BUILT_YET: &[&str] = &[
     "getLogCollection",
     "updateLogCollection",
     "deleteLogCollection",
-    "reportMetrics",
 ];
 
 /// The management API, with its probes and the contract.

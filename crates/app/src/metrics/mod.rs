@@ -1,0 +1,160 @@
+//! Metrics: takes the reports of gateways in and answers queries about a cluster.
+//!
+//! Each server keeps what it receives, in files under its own data folder; the database knows nothing
+//! of it. Several servers on one PostgreSQL so answer for the gateways that report to them.
+
+mod query;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gantry_metrics::{Outcome, Report, Store, text};
+use gantry_model::config::ClusterSettings;
+use gantry_model::instance::MetricsOrder;
+use gantry_model::metrics::MetricsReport;
+use gantry_model::{Error, Result, Timestamp, Violation};
+use gantry_store::cluster;
+use tokio::sync::{OnceCell, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+pub use gantry_metrics::Options;
+pub use query::query;
+
+use crate::gateway::Identity;
+use crate::{App, check};
+
+/// Seconds between the reports of an instance (facts §2.3).
+pub(crate) const INTERVAL_S: u32 = 15;
+/// Bytes of the text of one report; larger ones come in parts. As JSON, with its quotes escaped, it
+/// is well below what the door accepts.
+pub(crate) const TEXT_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Bytes of an instance's id.
+const INSTANCE_BYTES_MAX: usize = 256;
+/// How often logs are forced to disk: what a loss of power can cost.
+const MAINTAIN: Duration = Duration::from_secs(5);
+/// Queries at once; each keeps a core busy.
+const QUERIES_MAX: usize = 4;
+
+/// The time series, opened when they are first needed: commands beside a running server do without.
+pub(crate) struct Metrics {
+    folder: PathBuf,
+    options: Options,
+    store: OnceCell<Arc<Store>>,
+    queries: Semaphore,
+}
+
+impl Metrics {
+    pub fn new(folder: PathBuf, options: Options) -> Self {
+        Self { folder, options, store: OnceCell::new(), queries: Semaphore::new(QUERIES_MAX) }
+    }
+
+    async fn store(&self) -> Result<Arc<Store>> {
+        let open = || async {
+            let (folder, options) = (self.folder.clone(), self.options.clone());
+            blocking(move || Store::open(folder, options)).await.map(Arc::new)
+        };
+        self.store.get_or_try_init(open).await.cloned()
+    }
+
+    /// Forces to disk what has arrived.
+    pub async fn close(&self) {
+        let Some(store) = self.store.get().cloned() else { return };
+        if let Err(error) = blocking(move || store.sync()).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "metrics were not saved");
+        }
+    }
+}
+
+/// Runs what waits for the disk where it holds nobody up.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(Error::internal)?.map_err(Error::internal)
+}
+
+fn milliseconds(time: Timestamp) -> i64 {
+    time.micros().div_euclid(1000)
+}
+
+/// What instances are told about reporting.
+pub(crate) fn order(settings: &ClusterSettings) -> MetricsOrder {
+    let group = settings.observability_settings.as_ref();
+    MetricsOrder { enabled: group.is_none_or(|group| group.metrics.enabled) }
+}
+
+/// Takes a report in; answers what of it was left out. While metrics are switched off, reports are
+/// accepted and dropped: who sends them has not heard of it yet.
+pub async fn report(
+    app: &App,
+    identity: &Identity,
+    run: String,
+    report: MetricsReport,
+) -> Result<Option<String>> {
+    check(&report)?;
+    let found = cluster::find(&mut app.db.read().await?, identity.cluster).await?;
+    let found = found.ok_or_else(|| Error::not_found("cluster"))?;
+    let (settings, _) = crate::cluster::opened(app, &found)?;
+    if !order(&settings).enabled {
+        return Ok(None);
+    }
+    let store = app.metrics.store().await?;
+    let (id, time) = (identity.cluster, milliseconds(app.now()));
+    let limit = app.metrics.options.series_max;
+    blocking(move || {
+        let text::Parsed { samples, refused } = text::parse(&report.metrics);
+        let report = Report {
+            instance: &report.id,
+            run: &run,
+            round: report.round,
+            time,
+            truncated: report.truncated,
+            samples,
+        };
+        let Outcome { over_limit, .. } = store.append(id, &report)?;
+        Ok(warning(refused, over_limit, limit))
+    })
+    .await
+}
+
+fn check(report: &MetricsReport) -> Result<()> {
+    let mut violations = Vec::new();
+    if report.id.is_empty() || report.id.len() > INSTANCE_BYTES_MAX {
+        let rule = format!("must be 1 to {INSTANCE_BYTES_MAX} bytes long");
+        violations.push(Violation::new("id", rule, "\"gateway-1\""));
+    }
+    if report.metrics.len() > TEXT_BYTES_MAX {
+        let rule = format!("must be at most {TEXT_BYTES_MAX} bytes long: send it in parts");
+        violations.push(Violation::new("metrics", rule, ""));
+    }
+    check::refuse(&violations)
+}
+
+fn warning(refused: usize, over_limit: usize, limit: usize) -> Option<String> {
+    let lines = (refused > 0).then(|| format!("{refused} lines are not Prometheus text"));
+    let series = (over_limit > 0)
+        .then(|| format!("{over_limit} series are beyond the limit of {limit} for a cluster"));
+    let parts: Vec<String> = lines.into_iter().chain(series).collect();
+    (!parts.is_empty()).then(|| format!("left out: {}", parts.join("; ")))
+}
+
+/// Keeps the time series in order until `shutdown`, starting now.
+pub async fn keep(app: App, shutdown: CancellationToken) {
+    let mut tick = tokio::time::interval(MAINTAIN);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        if let Err(error) = maintain(&app).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "metrics could not be kept in order; trying again");
+        }
+    }
+}
+
+/// Closes stretches of time that are over, and forgets what is too old or too much.
+pub async fn maintain(app: &App) -> Result<()> {
+    let (store, now) = (app.metrics.store().await?, milliseconds(app.now()));
+    blocking(move || store.maintain(now)).await
+}

@@ -1,0 +1,6 @@
+//! The store through its public surface.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
+
+mod laws;
+mod store;
