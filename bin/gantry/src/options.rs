@@ -51,6 +51,17 @@ pub struct StoreOptions {
     pub master_key: Option<String>,
 }
 
+/// How much of what gateways count is kept, in `<data>/metrics`.
+#[derive(Args, Clone, Copy)]
+pub struct MetricsOptions {
+    /// Days for which metrics are kept.
+    #[arg(long, env = "GANTRY_METRICS_DAYS", default_value_t = 15)]
+    pub metrics_days: u16,
+    /// Megabytes on disk beyond which the oldest metrics go before that.
+    #[arg(long, env = "GANTRY_METRICS_MEGABYTES", default_value_t = 4096)]
+    pub metrics_megabytes: u32,
+}
+
 /// The first owner; used once, when there is none.
 #[derive(Args, Clone)]
 pub struct OwnerOptions {
@@ -133,6 +144,8 @@ pub struct ServerOptions {
     pub site: SiteOptions,
     #[command(flatten)]
     pub billing: BillingOptions,
+    #[command(flatten)]
+    pub metrics: MetricsOptions,
     /// Address of the management API.
     #[arg(long, env = "GANTRY_LISTEN_API", default_value = "0.0.0.0:7080")]
     pub listen_api: SocketAddr,
@@ -170,6 +183,9 @@ pub struct GatewayOptions {
     pub listen: ListenOptions,
     #[command(flatten)]
     pub source: SourceOptions,
+    /// Milliseconds between reports of metrics, whatever the control plane says.
+    #[arg(long, env = "GANTRY_METRICS_INTERVAL_MS", hide = true)]
+    pub metrics_interval_ms: Option<u64>,
 }
 
 /// Where the configuration comes from: a Gantry control plane, or any etcd.
@@ -216,6 +232,8 @@ pub struct DevOptions {
     pub site: SiteOptions,
     #[command(flatten)]
     pub billing: BillingOptions,
+    #[command(flatten)]
+    pub metrics: MetricsOptions,
     /// Address of the management API.
     #[arg(long, env = "GANTRY_LISTEN_API", default_value = "127.0.0.1:7080")]
     pub listen_api: SocketAddr,

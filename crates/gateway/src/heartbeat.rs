@@ -4,14 +4,19 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::status::{Status, VERSION};
+use crate::{
+    metrics::Orders,
+    status::{Status, VERSION},
+};
 
 /// How often, unless the control plane says otherwise.
 const INTERVAL: Duration = Duration::from_secs(10);
 /// Bounds what the control plane may say.
 const INTERVALS: std::ops::RangeInclusive<u64> = 1..=600;
+const METRICS_SIZES: std::ops::RangeInclusive<usize> = 65_536..=16_777_216;
 /// Longer than any healthy answer takes, shorter than the interval.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -27,6 +32,8 @@ pub struct Heartbeat {
     /// The listeners that take traffic.
     pub listeners: Vec<SocketAddr>,
     pub status: Arc<Status>,
+    /// Where what the control plane says about reports of metrics goes.
+    pub metrics: watch::Sender<Orders>,
 }
 
 #[derive(Deserialize, Default)]
@@ -39,6 +46,31 @@ struct Envelope {
 struct Answer {
     /// Seconds.
     heartbeat_interval: Option<u64>,
+    /// Absent: they are not wanted.
+    #[serde(default)]
+    metrics: Metrics,
+    /// Seconds.
+    telemetry_collect_interval: Option<u64>,
+    max_metrics_size: Option<usize>,
+}
+
+#[derive(Deserialize, Default)]
+struct Metrics {
+    #[serde(default)]
+    enabled: bool,
+}
+
+impl Answer {
+    /// Takes over what was said and is within bounds.
+    fn orders(&self, orders: &mut Orders) -> bool {
+        let before = *orders;
+        orders.enabled = self.metrics.enabled;
+        let interval = self.telemetry_collect_interval.filter(|wanted| INTERVALS.contains(wanted));
+        orders.interval = interval.map_or(orders.interval, Duration::from_secs);
+        let size = self.max_metrics_size.filter(|wanted| METRICS_SIZES.contains(wanted));
+        orders.size = size.unwrap_or(orders.size);
+        *orders != before
+    }
 }
 
 impl Heartbeat {
@@ -81,6 +113,7 @@ impl Heartbeat {
             .json()
             .await?;
         self.status.reported(requests);
+        self.metrics.send_if_modified(|orders| answer.payload.orders(orders));
         let wanted =
             answer.payload.heartbeat_interval.filter(|seconds| INTERVALS.contains(seconds));
         Ok(wanted.map(Duration::from_secs))

@@ -13,6 +13,7 @@ pub mod exchange;
 mod heartbeat;
 mod listen;
 mod machine;
+mod metrics;
 mod monitor;
 mod options;
 pub mod plugin;

@@ -1,6 +1,6 @@
 //! What a gateway is started with.
 
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::sync::Source;
 
@@ -17,6 +17,8 @@ pub struct Options {
     pub source: Source,
     /// `https://host:port` of the control plane for heartbeats; None for a plain etcd.
     pub heartbeat: Option<String>,
+    /// Time between reports of metrics; None is what the control plane says.
+    pub metrics_interval: Option<Duration>,
     /// None: the one in the data directory, made at the first start.
     pub instance_id: Option<String>,
     /// Threads that serve requests; None is one for each processor.

@@ -29,6 +29,7 @@ use crate::{
     heartbeat::Heartbeat,
     listen::{self, Port},
     machine,
+    metrics::{Orders, Reports},
     monitor::Monitor,
     options::{Bound, Options},
     proxy::Proxy,
@@ -215,8 +216,8 @@ fn control(
 ) -> Result<(), Error> {
     let bound = sockets.bound()?;
     let Disk { cache, configuration, instance_id } = disk;
-    let heartbeat = options.heartbeat.clone().map(|endpoint| {
-        Ok::<_, Error>(Heartbeat {
+    let reporting = options.heartbeat.clone().map(|endpoint| {
+        let heartbeat = Heartbeat {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             client: client(&options.source.tls)?,
             instance_id,
@@ -224,9 +225,12 @@ fn control(
             hostname: machine::hostname().to_owned(),
             listeners: [bound.http, bound.https].into_iter().flatten().collect(),
             status: Arc::clone(&state.status),
-        })
+            metrics: watch::Sender::new(Orders::default()),
+        };
+        let reports = reports(&heartbeat, &state, options.metrics_interval);
+        Ok::<_, Error>((heartbeat, reports))
     });
-    let heartbeat = heartbeat.transpose()?;
+    let reporting = reporting.transpose()?;
     let runtime = runtime()?;
     let connections = TaskTracker::new();
     let outcome = runtime.block_on(async {
@@ -245,8 +249,9 @@ fn control(
         let (saver, saved) = watch::channel(Saved::default());
         let saving = tokio::spawn(cache.keep(saved, Arc::clone(&state.status), shutdown.clone()));
         let mut keeper = Keeper { configuration, state, saver };
-        if let Some(heartbeat) = heartbeat {
+        if let Some((heartbeat, reports)) = reporting {
             connections.spawn(heartbeat.run(shutdown.clone()));
+            connections.spawn(reports.run(shutdown.clone()));
         }
         let (sender, updates) = mpsc::channel(UPDATES);
         connections.spawn(sync::follow(options.source, sender, shutdown.clone()));
@@ -255,6 +260,19 @@ fn control(
     });
     end(runtime, &connections);
     outcome
+}
+
+/// Metrics go the way of heartbeats.
+fn reports(heartbeat: &Heartbeat, state: &Arc<State>, interval: Option<Duration>) -> Reports {
+    Reports {
+        endpoint: heartbeat.endpoint.clone(),
+        client: heartbeat.client.clone(),
+        instance_id: heartbeat.instance_id.clone(),
+        run_id: heartbeat.run_id.clone(),
+        state: Arc::clone(state),
+        orders: heartbeat.metrics.subscribe(),
+        interval,
+    }
 }
 
 /// Applies updates and shows the outcome to everybody concerned.

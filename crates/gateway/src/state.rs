@@ -40,4 +40,14 @@ impl State {
         self.status.render(&mut text);
         text
     }
+
+    /// What a control plane is told of them, in at most `room` bytes, and whether something was left
+    /// out for that.
+    #[must_use]
+    pub fn report(&self, room: usize) -> (String, bool) {
+        let mut text = String::new();
+        self.status.render_connections(&mut text);
+        let truncated = self.shared.metrics.report(&mut text, room);
+        (text, truncated)
+    }
 }

@@ -177,7 +177,6 @@ impl Status {
 
     /// Appends the state in Prometheus' text form, under the names APISIX uses.
     pub fn render(&self, out: &mut String) {
-        let (accepted, active) = self.connections.counts();
         let requests = self.requests.load(Ordering::Relaxed);
         let revision = u64::try_from(self.applied.borrow().revision).unwrap_or(0);
         let node = [("hostname", machine::hostname()), ("version", VERSION)];
@@ -189,10 +188,16 @@ impl Status {
         gauge(out, "http_requests_total", "Requests since the start");
         line(out, "http_requests_total", &[], requests);
         gauge(out, "nginx_http_current_connections", "Connections of clients");
-        line(out, "nginx_http_current_connections", &[("state", "accepted")], accepted);
-        line(out, "nginx_http_current_connections", &[("state", "active")], active);
+        self.render_connections(out);
         gauge(out, "node_info", "This gateway");
         line(out, "node_info", &node, 1);
+    }
+
+    /// Appends the connections only.
+    pub fn render_connections(&self, out: &mut String) {
+        let (accepted, active) = self.connections.counts();
+        line(out, "nginx_http_current_connections", &[("state", "accepted")], accepted);
+        line(out, "nginx_http_current_connections", &[("state", "active")], active);
     }
 
     /// The state for people and scripts.

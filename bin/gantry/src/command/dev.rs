@@ -55,8 +55,18 @@ pub fn run(options: &DevOptions) -> Outcome {
 }
 
 fn server_options(options: &DevOptions) -> ServerOptions {
-    let DevOptions { store, owner, site, billing, listen_api, listen_dp, .. } = options.clone();
-    ServerOptions { store, owner, site, billing, listen_api, listen_dp, advertise_dp: None }
+    let DevOptions { store, owner, site, billing, metrics, listen_api, listen_dp, .. } =
+        options.clone();
+    ServerOptions {
+        store,
+        owner,
+        site,
+        billing,
+        metrics,
+        listen_api,
+        listen_dp,
+        advertise_dp: None,
+    }
 }
 
 type GatewayThread = thread::JoinHandle<Result<(), gantry_gateway::Error>>;
@@ -78,6 +88,7 @@ async fn start_gateway(
         data_dir: folder,
         heartbeat: Some(endpoint.clone()),
         source: Source { endpoints: vec![endpoint], prefix: "/apisix".into(), tls, login: None },
+        metrics_interval: None,
         instance_id: None,
         threads: None,
         fallback_server_name: None,

@@ -1,6 +1,7 @@
 //! `gantry gateway`: the data plane, from a Gantry control plane or any etcd.
 
 use std::path::Path;
+use std::time::Duration;
 
 use gantry_gateway::{Bound, Login, Options, Source, SourceTls};
 
@@ -11,7 +12,7 @@ use crate::ready::Ready;
 
 /// Runs until a signal.
 pub fn run(options: GatewayOptions) -> Outcome {
-    let GatewayOptions { data, listen, source } = options;
+    let GatewayOptions { data, listen, source, metrics_interval_ms } = options;
     let ListenOptions { listen_http, listen_https, listen_status, threads } = listen;
     let runtime = runtime()?;
     let shutdown = runtime.block_on(async { shutdown_on_signal() })?;
@@ -23,6 +24,7 @@ pub fn run(options: GatewayOptions) -> Outcome {
             data_dir: data,
             heartbeat: source.control_plane.clone(),
             source: follow(source)?,
+            metrics_interval: metrics_interval_ms.map(Duration::from_millis),
             instance_id: None,
             threads: (threads > 0).then_some(threads),
             fallback_server_name: None,

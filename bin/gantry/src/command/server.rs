@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Failure, Outcome, runtime};
 use crate::lifecycle::shutdown_on_signal;
 use crate::options::{
-    BillingOptions, GoSdkMode, OwnerOptions, ServerOptions, SiteOptions, SmtpTlsMode, StoreOptions,
+    BillingOptions, GoSdkMode, MetricsOptions, OwnerOptions, ServerOptions, SiteOptions,
+    SmtpTlsMode, StoreOptions,
 };
 use crate::ready::Ready;
 
@@ -69,6 +70,9 @@ impl Server {
         bill(&mut config, &options.billing)?;
         config.gateway_endpoint =
             options.advertise_dp.clone().unwrap_or_else(|| reachable(dp_address).to_string());
+        let MetricsOptions { metrics_days, metrics_megabytes } = options.metrics;
+        config.metrics.retention_ms = i64::from(metrics_days) * 24 * 3_600_000;
+        config.metrics.disk_bytes_max = u64::from(metrics_megabytes) << 20;
         let app = App::open(config).await?;
 
         let mut tasks = JoinSet::new();
@@ -87,6 +91,11 @@ impl Server {
         let housekeeping = gantry_app::housekeeping::run(app.clone(), shutdown.clone());
         tasks.spawn(async {
             housekeeping.await;
+            Ok(())
+        });
+        let metrics = gantry_app::metrics::keep(app.clone(), shutdown.clone());
+        tasks.spawn(async {
+            metrics.await;
             Ok(())
         });
         Ok(Self { app, api: api_address, dp: dp_address, tasks, shutdown })

@@ -174,6 +174,8 @@ impl Gateway {
             "127.0.0.1:0",
             "--threads",
             "1",
+            "--metrics-interval-ms",
+            "100",
         ];
         self.process = Some(Process::start(BINARY, &arguments, &self.folder).await);
     }

@@ -6,6 +6,7 @@ mod admin;
 mod dev;
 mod faults;
 mod harness;
+mod metrics;
 mod plugins;
 mod real_etcd;
 mod tls;

@@ -168,18 +168,46 @@ impl Metrics {
         family(&mut out, "http_latency", "histogram", "HTTP latency in milliseconds");
         for (labels, series) in &series {
             for (kind, histogram) in KINDS.iter().zip(&series.latencies) {
-                histogram.render(&mut out, &format!("type=\"{kind}\",{labels}"));
+                let labels = format!("type=\"{kind}\",{labels}");
+                histogram.render_buckets(&mut out, &labels);
+                histogram.render_totals(&mut out, &labels);
             }
         }
         family(&mut out, "bandwidth", "counter", "Bytes per route");
         for (labels, series) in &series {
-            line(&mut out, "bandwidth", &format!("type=\"ingress\",{labels}"), series.ingress);
-            line(&mut out, "bandwidth", &format!("type=\"egress\",{labels}"), series.egress);
+            series.render_bandwidth(&mut out, labels);
         }
         family(&mut out, "nginx_metric_errors_total", "counter", "Requests without full labels");
         let folded = self.folded.load(Ordering::Relaxed);
         let _ = writeln!(out, "apisix_nginx_metric_errors_total {folded}");
         out
+    }
+
+    /// Appends the series a control plane keeps until `out` holds `room` bytes, those that matter
+    /// least last. Answers whether some were left out.
+    pub fn report(&self, out: &mut String, room: usize) -> bool {
+        let (statuses, series) = self.gather();
+        for (labels, count) in statuses.iter().take_while(|_| out.len() <= room) {
+            line(out, "http_status", labels, *count);
+        }
+        for (labels, series) in series.iter().take_while(|_| out.len() <= room) {
+            series.render_bandwidth(out, labels);
+            for (kind, histogram) in KINDS.iter().zip(&series.latencies) {
+                histogram.render_totals(out, &format!("type=\"{kind}\",{labels}"));
+            }
+        }
+        for (labels, series) in series.iter().take_while(|_| out.len() <= room) {
+            for (kind, histogram) in KINDS.iter().zip(&series.latencies) {
+                histogram.render_buckets(out, &format!("type=\"{kind}\",{labels}"));
+            }
+        }
+        let is_cut = out.len() > room;
+        if is_cut {
+            let kept = out.as_bytes().get(..room).unwrap_or_default();
+            let end = kept.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            out.truncate(end);
+        }
+        is_cut
     }
 
     /// Sums what differs only in labels a family does not have. Copies under the locks, so that
@@ -237,6 +265,11 @@ impl Series {
         self.ingress += other.ingress;
         self.egress += other.egress;
     }
+
+    fn render_bandwidth(&self, out: &mut String, labels: &str) {
+        line(out, "bandwidth", &format!("type=\"ingress\",{labels}"), self.ingress);
+        line(out, "bandwidth", &format!("type=\"egress\",{labels}"), self.egress);
+    }
 }
 
 impl Histogram {
@@ -257,7 +290,7 @@ impl Histogram {
         self.sum += other.sum;
     }
 
-    fn render(&self, out: &mut String, labels: &str) {
+    fn render_buckets(&self, out: &mut String, labels: &str) {
         if self.count == 0 {
             return;
         }
@@ -267,6 +300,12 @@ impl Histogram {
             line(out, "http_latency_bucket", &format!("{labels},le=\"{bound}\""), below);
         }
         line(out, "http_latency_bucket", &format!("{labels},le=\"+Inf\""), self.count);
+    }
+
+    fn render_totals(&self, out: &mut String, labels: &str) {
+        if self.count == 0 {
+            return;
+        }
         line(out, "http_latency_count", labels, self.count);
         let _ = writeln!(out, "apisix_http_latency_sum{{{labels}}} {}", self.sum);
     }
@@ -378,6 +417,23 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_report_leaves_out_buckets_first() {
+        let metrics = Metrics::default();
+        metrics.record(&sample("1", "/a", ""));
+        let mut whole = String::new();
+        assert!(!metrics.report(&mut whole, 1_000_000));
+        let names: Vec<&str> = whole.lines().filter_map(|line| line.split('{').next()).collect();
+        assert_eq!((names.len(), names.first()), (1 + 2 + 6 + 48, Some(&"apisix_http_status")));
+        let mut part = String::new();
+        assert!(metrics.report(&mut part, whole.len() / 2));
+        assert!(part.len() <= whole.len() / 2 && whole.starts_with(&part) && part.ends_with('\n'));
+        assert_eq!(part.matches("apisix_http_latency_sum").count(), 3);
+        let mut nothing = "x\n".to_owned();
+        assert!(metrics.report(&mut nothing, 2));
+        assert_eq!(nothing, "x\n");
     }
 
     #[test]

@@ -45,6 +45,7 @@ impl Gateway {
                 login: None,
             },
             heartbeat: None,
+            metrics_interval: None,
             instance_id: None,
             threads: Some(2),
             fallback_server_name: None,

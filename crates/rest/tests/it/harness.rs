@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use gantry_app::{App, Config, setup, user};
-use gantry_model::Secret;
+use gantry_app::{App, Clock, Config, setup, user};
+use gantry_model::{Secret, Timestamp};
 use gantry_testkit::{Database, client, contract};
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
@@ -18,6 +18,8 @@ pub const PASSWORD: &str = "correct horse battery staple";
 pub struct Server {
     pub base: String,
     pub app: App,
+    /// The system's, unless the story has its own time.
+    pub clock: Clock,
     pub owner: Person,
     pub stranger: Person,
     task: JoinHandle<()>,
@@ -51,6 +53,15 @@ pub async fn on_both<F: Future<Output = ()>>(story: impl Fn(Server) -> F) {
     }
 }
 
+/// The same, on a clock that starts at `seconds` and is turned by the story.
+pub async fn on_both_at<F: Future<Output = ()>>(seconds: i64, story: impl Fn(Server) -> F) {
+    for (name, database) in [("SQLite", Database::Sqlite), ("PostgreSQL", Database::postgres())] {
+        eprintln!("on {name}:");
+        let clock = Clock::fixed(Timestamp::from_seconds(seconds));
+        story(Server::start_with(database, |config| config.clock = clock).await).await;
+    }
+}
+
 impl Server {
     pub async fn start(database: Database) -> Self {
         Self::start_with(database, |_| {}).await
@@ -62,6 +73,7 @@ impl Server {
         let mut config = Config::new(folder.path());
         config.database = database.url().map(str::to_owned);
         set(&mut config);
+        let clock = config.clock.clone();
         let app = App::open(config).await.unwrap();
         let password = || Secret::new(PASSWORD);
         setup::first_start(&app, OWNER, Some(password()), "127.0.0.1:8080").await.unwrap();
@@ -73,7 +85,7 @@ impl Server {
         let task = tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
         let owner = Person::sign_in(&base, OWNER).await;
         let stranger = Person::sign_in(&base, STRANGER).await;
-        Self { base, app, owner, stranger, task, _folder: folder, _database: database }
+        Self { base, app, clock, owner, stranger, task, _folder: folder, _database: database }
     }
 
     /// Somebody with an account who belongs to no organization yet. What is `in_cluster` is the

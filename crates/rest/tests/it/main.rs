@@ -21,6 +21,7 @@ mod invitation;
 mod list;
 mod loaded_plugin;
 mod member;
+mod metrics;
 mod mutation;
 mod organization;
 mod plugin_rules;
