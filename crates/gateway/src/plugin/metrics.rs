@@ -187,18 +187,18 @@ impl Metrics {
     /// least last. Answers whether some were left out.
     pub fn report(&self, out: &mut String, room: usize) -> bool {
         let (statuses, series) = self.gather();
-        for (labels, count) in statuses.iter().take_while(|_| out.len() <= room) {
+        for (labels, count) in &statuses {
+            if out.len() > room {
+                break;
+            }
             line(out, "http_status", labels, *count);
         }
-        for (labels, series) in series.iter().take_while(|_| out.len() <= room) {
-            series.render_bandwidth(out, labels);
-            for (kind, histogram) in KINDS.iter().zip(&series.latencies) {
-                histogram.render_totals(out, &format!("type=\"{kind}\",{labels}"));
-            }
-        }
-        for (labels, series) in series.iter().take_while(|_| out.len() <= room) {
-            for (kind, histogram) in KINDS.iter().zip(&series.latencies) {
-                histogram.render_buckets(out, &format!("type=\"{kind}\",{labels}"));
+        for are_buckets in [false, true] {
+            for (labels, series) in &series {
+                if out.len() > room {
+                    break;
+                }
+                series.render_part(out, labels, are_buckets);
             }
         }
         let is_cut = out.len() > room;
@@ -264,6 +264,21 @@ impl Series {
         }
         self.ingress += other.ingress;
         self.egress += other.egress;
+    }
+
+    /// Either everything but the buckets of latencies, or these.
+    fn render_part(&self, out: &mut String, labels: &str, are_buckets: bool) {
+        if !are_buckets {
+            self.render_bandwidth(out, labels);
+        }
+        for (kind, histogram) in KINDS.iter().zip(&self.latencies) {
+            let labels = format!("type=\"{kind}\",{labels}");
+            if are_buckets {
+                histogram.render_buckets(out, &labels);
+            } else {
+                histogram.render_totals(out, &labels);
+            }
+        }
     }
 
     fn render_bandwidth(&self, out: &mut String, labels: &str) {

@@ -13,8 +13,14 @@ const RUNS: [&str; 2] =
 /// 2027-01-15T08:00:00Z, a whole hour.
 const START: i64 = 1_800_000_000;
 
-/// The gateways' door for one cluster, as the etcd port opens it after the TLS handshake.
-async fn door(app: &App, person: &Person) -> String {
+/// The gateways' door for one cluster, and a client that keeps its connection.
+struct Door {
+    url: String,
+    http: reqwest::Client,
+}
+
+/// Opens it as the etcd port does after the TLS handshake.
+async fn door(app: &App, person: &Person) -> Door {
     let via = Via::Certificate { serial: "01".into() };
     let id = |text: &str| text.parse().unwrap();
     let identity = Identity { cluster: id(&person.cluster), org: id(&person.org), via };
@@ -22,11 +28,11 @@ async fn door(app: &App, person: &Person) -> String {
     let address = listener.local_addr().unwrap();
     let service = gantry_rest::dp_router(app.clone()).layer(Extension(identity));
     tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
-    format!("http://{address}{PATH}")
+    Door { url: format!("http://{address}{PATH}"), http: gantry_testkit::client() }
 }
 
-fn request(url: &str, run: &str) -> reqwest::RequestBuilder {
-    let request = gantry_testkit::client().post(url).header("X-APISEVEN-Instance-Id", "gw-1");
+fn request(door: &Door, run: &str) -> reqwest::RequestBuilder {
+    let request = door.http.post(&door.url).header("X-APISEVEN-Instance-Id", "gw-1");
     request.header("X-APISEVEN-Run-Id", run).header("Content-Type", "application/json")
 }
 
@@ -36,10 +42,10 @@ async fn send(request: reqwest::RequestBuilder) -> Answer {
     answer
 }
 
-async fn report(url: &str, instance: &str, run: &str, text: &str) -> Answer {
+async fn report(door: &Door, instance: &str, run: &str, text: &str) -> Answer {
     let body = json!({ "id": instance, "domain": "", "metrics": text });
     send(
-        request(url, run)
+        request(door, run)
             .body(packed(body.to_string().as_bytes()))
             .header("Content-Encoding", "gzip"),
     )
@@ -84,11 +90,11 @@ fn scrape(is_first: bool, rounds: u64) -> String {
 }
 
 /// An hour of two gateways, reported every 15 seconds; the first restarts after half of it.
-async fn hour(server: &Server, url: &str) {
+async fn hour(server: &Server, door: &Door) {
     for round in 0..=240 {
         let (run, since) = if round <= 120 { (RUNS[0], round) } else { (RUNS[1], round - 120) };
-        report(url, "gw-1", run, &scrape(true, since)).await.ok();
-        report(url, "gw-2", RUNS[0], &scrape(false, round)).await.ok();
+        report(door, "gw-1", run, &scrape(true, since)).await.ok();
+        report(door, "gw-2", RUNS[0], &scrape(false, round)).await.ok();
         server.clock.turn(15);
     }
 }
@@ -126,8 +132,8 @@ fn steady(found: &Value, expected: &[(Value, f64)]) {
 async fn an_hour_of_traffic_is_answered_in_every_type() {
     on_both_at(START, |server| async move {
         let owner = &server.owner;
-        let url = door(&server.app, owner).await;
-        hour(&server, &url).await;
+        let door = door(&server.app, owner).await;
+        hour(&server, &door).await;
         let by = |name: &str, value: &str| json!({ name: value });
         let none = || json!({});
         steady(&ask(owner, "api-requests", "").await, &[(none(), 54.0 * 40.0)]);
@@ -195,25 +201,25 @@ async fn ranges_that_cannot_be_answered_are_refused_with_every_rule() {
 #[tokio::test]
 async fn reports_are_checked_and_what_is_left_out_is_said() {
     on_both_at(START, |server| async move {
-        let url = door(&server.app, &server.owner).await;
+        let door = door(&server.app, &server.owner).await;
         let odd = "apisix_http_status{code=\"200\"} one\nup 1\napisix_bandwidth{a=\"b\"} 1";
-        let answer = report(&url, "gw-1", RUNS[0], odd).await;
+        let answer = report(&door, "gw-1", RUNS[0], odd).await;
         assert_eq!(answer.body["warning"], "left out: 1 lines are not Prometheus text");
         let long = "x".repeat(2 * 1024 * 1024 + 1);
-        let answer = report(&url, "", RUNS[0], &long).await;
+        let answer = report(&door, "", RUNS[0], &long).await;
         let message = answer.refused(400, 2);
         assert!(message.contains("`id` must be 1 to 256") && message.contains("`metrics`"));
 
         let plain = json!({ "id": "gw-1", "metrics": "" }).to_string();
-        send(request(&url, RUNS[0]).body(plain.clone())).await.ok();
+        send(request(&door, RUNS[0]).body(plain.clone())).await.ok();
         let zipped =
-            |body: Vec<u8>| request(&url, RUNS[0]).header("Content-Encoding", "gzip").body(body);
+            |body: Vec<u8>| request(&door, RUNS[0]).header("Content-Encoding", "gzip").body(body);
         send(zipped(plain.clone().into())).await.refused(400, 2);
         let mut cut = packed(plain.as_bytes());
         cut.truncate(cut.len() - 9);
         send(zipped(cut)).await.refused(400, 2);
         send(zipped(packed(&vec![b' '; 5 * 1024 * 1024]))).await.refused(413, 2);
-        let other = request(&url, RUNS[0]).header("Content-Encoding", "br").body(plain);
+        let other = request(&door, RUNS[0]).header("Content-Encoding", "br").body(plain);
         send(other).await.refused(415, 2);
     })
     .await;
@@ -223,20 +229,21 @@ async fn reports_are_checked_and_what_is_left_out_is_said() {
 async fn a_cluster_without_metrics_keeps_none_and_tells_its_gateways() {
     on_both_at(START, |server| async move {
         let owner = &server.owner;
-        let url = door(&server.app, owner).await;
+        let door = door(&server.app, owner).await;
         let off = json!({ "observability_settings": { "metrics": { "enabled": false } } });
         for enabled in [true, false] {
             if !enabled {
                 owner.patch(&owner.in_cluster("/config"), off.clone()).await.ok();
             }
-            let beat = url.replace("metrics", "instance/heartbeat");
+            let url = door.url.replace("metrics", "instance/heartbeat");
+            let beat = Door { url, http: door.http.clone() };
             let body = json!({ "id": "gw-1", "hostname": "host", "ip": "10.0.0.1" }).to_string();
             let answer = Answer::read(request(&beat, RUNS[0]).body(body)).await;
             assert_eq!(answer.ok()["metrics"]["enabled"], enabled);
             assert_eq!(answer.ok()["telemetry_collect_interval"], 15);
             assert_eq!(answer.ok()["max_metrics_size"], 2 * 1024 * 1024);
         }
-        report(&url, "gw-1", RUNS[0], &scrape(true, 1)).await.ok();
+        report(&door, "gw-1", RUNS[0], &scrape(true, 1)).await.ok();
         let path = format!("/metrics/api-connections?start={}&end={}&step=15", time(0), time(60));
         assert_eq!(owner.get(&owner.in_cluster(&path)).await.ok()["result"], json!([]));
     })
