@@ -49,6 +49,15 @@ const PLACES: &[Place] = &[
     place("config_keys", "value_sealed", &[Key::Number("cluster_id"), Key::Text("key")], |key| {
         format!("key/{}{}", key[0], key[1])
     }),
+    place("alert_policies", "spec_sealed", &[Key::Number("id")], |key| {
+        format!("alert_policy/{}", key[0])
+    }),
+    place("alert_webhooks", "spec_sealed", &[Key::Number("id")], |key| {
+        format!("alert_webhook/{}", key[0])
+    }),
+    place("alert_histories", "delivery_sealed", &[Key::Number("id")], |key| {
+        format!("alert_history/{}", key[0])
+    }),
     place("audit", "before_sealed", &[Key::Number("id")], |key| format!("audit/{}", key[0])),
     place("audit", "after_sealed", &[Key::Number("id")], |key| format!("audit/{}", key[0])),
 ];

@@ -2,8 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use gantry_app::{App, Config, application, audit, consumer, rotation};
-use gantry_model::{ErrorCode, Secret};
+use gantry_app::{
+    App, Config, alert_history, alert_policy, alert_webhook, application, audit, consumer, rotation,
+};
+use gantry_model::alert_history::Delivery;
+use gantry_model::alert_policy::{AlertPolicyCreate, Severity};
+use gantry_model::alert_webhook::{WebhookMethod, WebhookSpec};
+use gantry_model::{ErrorCode, Id, Secret};
 use gantry_testkit::database::Database;
 
 use crate::harness::{Bench, consumer_spec, on_both_engines, signed_in};
@@ -13,10 +18,41 @@ const KEYS: [&str; 2] = [
     "ISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+P0A=",
 ];
 
+/// An alert policy with a webhook, and something it has sent.
+async fn alert(bench: &Bench) -> (Id, Id) {
+    let create = AlertPolicyCreate { name: "errors".into(), description: None };
+    let policy = alert_policy::create(&bench.cx, bench.cluster(), create).await.unwrap().value.id;
+    let webhook = WebhookSpec {
+        name: "chat".into(),
+        description: None,
+        url: "https://example.com/hook".into(),
+        method: WebhookMethod::Post,
+        skip_tls_verify: false,
+        headers: Vec::new(),
+        template: "{{.Title}}".into(),
+    };
+    alert_webhook::add(&bench.cx, bench.cluster(), policy, webhook).await.unwrap();
+    let delivery = Delivery {
+        alert_policy_id: policy,
+        alert_policy_name: "errors".into(),
+        webhook_id: policy,
+        webhook_name: "chat".into(),
+        severity: Severity::Low,
+        description: String::new(),
+        status: 1,
+        http_request: "POST".into(),
+        http_response: "204".into(),
+    };
+    let (app, cluster) = (&bench.app, bench.cluster());
+    let history = alert_history::record(app, cluster, app.now(), &delivery).await.unwrap();
+    (policy, history)
+}
+
 async fn everything_is_sealed_anew(database: Database) {
     let bench = Bench::new(database).await;
     let app = bench.application("shop").await;
     consumer::create(&bench.cx, bench.cluster(), consumer_spec("alice", "key-1")).await.unwrap();
+    let (policy, history) = alert(&bench).await;
     let rotated = rotation::rotate(&bench.app, Some(Secret::new(KEYS[0]))).await.unwrap();
     assert!(rotated.values > 10 && rotated.key.is_none(), "{rotated:?}");
     let file = std::fs::read_to_string(bench.dir.path().join("master.key")).unwrap();
@@ -25,6 +61,9 @@ async fn everything_is_sealed_anew(database: Database) {
     let again = App::open(bench.config.clone()).await.unwrap();
     let cx = signed_in(&again, bench.first.access_token.expose()).await;
     assert_eq!(application::get(&cx, bench.cluster(), app).await.unwrap().spec.name, "shop");
+    assert_eq!(alert_policy::get(&cx, bench.cluster(), policy).await.unwrap().webhooks.len(), 1);
+    let sent = alert_history::get(&cx, bench.cluster(), history).await.unwrap();
+    assert_eq!(sent.delivery.http_response, "204");
     assert_eq!(audit::verify(&again).await.unwrap().broken, Vec::<String>::new());
     let taken = consumer::create(&cx, bench.cluster(), consumer_spec("bob", "key-1")).await;
     assert_eq!(taken.unwrap_err().code, ErrorCode::Conflict, "hashes of credentials still compare");
