@@ -14,6 +14,7 @@ use crate::act::act;
 use crate::audit::Ledger;
 use crate::mail::{Delivery, Mail};
 use crate::member::{KIND, bindings_of, find, locked, record, view};
+use crate::plan::{self, Counted};
 use crate::seal::random_text;
 use crate::{Actor, App, Cx, check, password};
 
@@ -72,6 +73,7 @@ pub async fn create(cx: &Cx, org: Id, create: MemberCreate) -> Result<Invited> {
             locked(act.tx, org).await?;
             let bindings = wanted(act.tx, org, &create).await?;
             let bindings = crate::member::checked(act.tx, org, &bindings).await?;
+            plan::allow_another(&act.app, act.tx, org, Counted::Member).await?;
             member::insert(act.tx, &row).await?;
             member::set_bindings(act.tx, org, row.id, &bindings, act.now).await?;
             act.audit(KIND, row.id, None, Some(record(&row, &bindings)));

@@ -8,7 +8,7 @@ use gantry_store::member::MemberRow;
 use gantry_store::{Tx, instance, organization, user};
 use serde_json::json;
 
-use crate::act::act;
+use crate::act::{Act, act};
 use crate::audit::Ledger;
 use crate::{Cx, check, cluster, member};
 
@@ -85,8 +85,8 @@ pub(crate) async fn insert(
     Ok((created, cluster.id))
 }
 
-/// Deletes an organization with its clusters and everything below; the audit stays. While gateways
-/// of it are online, only with `force`.
+/// Deletes an organization with its clusters and everything below; the audit stays. While it is in
+/// use, only with `force`.
 pub async fn delete(cx: &Cx, id: Id, force: bool) -> Result<()> {
     cx.see_organization(&mut cx.app.db.read().await?, id).await?;
     let caller = cx.user_id()?.to_owned();
@@ -94,12 +94,8 @@ pub async fn delete(cx: &Cx, id: Id, force: bool) -> Result<()> {
         Box::pin(async move {
             let found = member::locked(act.tx, id).await?;
             member::must_own(&found, &caller)?;
-            let since = act.now.plus_seconds(-LOST_AFTER_S);
-            let online = instance::count_since(act.tx, id, since).await?;
-            if online > 0 && !force {
-                return Err(Error::in_use(format!(
-                    "{online} gateway instances of the organization are online: stop them, or                      repeat with `force=true`"
-                )));
+            if !force {
+                refuse_in_use(act, &found).await?;
             }
             for cluster in gantry_store::cluster::of_organization(act.tx, id).await? {
                 let row = gantry_store::cluster::lock(act.tx, cluster).await?;
@@ -113,6 +109,28 @@ pub async fn delete(cx: &Cx, id: Id, force: bool) -> Result<()> {
     })
     .await?;
     if cx.dry_run { Ok(()) } else { cx.app.renew_server_certificate().await }
+}
+
+/// Refuses while gateways of the organization are online, or a plan is paid for.
+async fn refuse_in_use(act: &mut Act<'_>, organization: &Organization) -> Result<()> {
+    let since = act.now.plus_seconds(-LOST_AFTER_S);
+    let online = instance::count_since(act.tx, organization.id, since).await?;
+    if online > 0 {
+        return Err(Error::in_use(format!(
+            "{online} gateway instances of the organization are online: stop them, or repeat with \
+             `force=true`"
+        )));
+    }
+    let plan = act.app.plans.of(organization, act.now);
+    let is_paid = plan.price_per_million_calls > 0 || plan.stripe_price.is_some();
+    if is_paid && organization.subscription_started_at.is_some() {
+        return Err(Error::in_use(format!(
+            "the organization is subscribed to the plan `{}`: end the subscription, or repeat with \
+             `force=true`",
+            plan.name
+        )));
+    }
+    Ok(())
 }
 
 /// The organization's part of host names: letters and digits of its name, and its id in base 36 so

@@ -40,6 +40,18 @@ pub async fn list(tx: &mut Tx, app: Id, query: &ListQuery) -> Result<(Vec<Servic
     Ok((rows.iter().map(service_admin).collect::<Result<_>>()?, count))
 }
 
+/// The applications that a member looks after in a cluster.
+pub async fn applications(tx: &mut Tx, cluster: Id, member: Id) -> Result<Vec<Id>> {
+    let rows = tx
+        .all(
+            "SELECT app_id FROM service_admins WHERE member_id = $1 AND cluster_id = $2
+             ORDER BY app_id",
+            vals![member, cluster],
+        )
+        .await?;
+    rows.iter().map(|row| row.id("app_id")).collect()
+}
+
 /// Whether the entry is new.
 pub async fn insert(tx: &mut Tx, cluster: Id, app: Id, member: Id, now: Timestamp) -> Result<bool> {
     let added = tx

@@ -14,15 +14,17 @@
 //! `rate(x[step]) * step` is `increase(x[step])`; a window shorter than four reports would often hold
 //! fewer than the two samples an increase needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gantry_metrics::key::{INSTANCE, Key, Matcher, NAME};
 use gantry_metrics::range::{Function, Range};
 use gantry_metrics::{Error as StoreError, Selection, Store};
 use gantry_model::metrics::{MetricType, MetricsPayload, MetricsQuery, Point, ResultType, Series};
 use gantry_model::{Error, Id, Result, Violation};
+use gantry_store::service_admin;
 
 use super::{INTERVAL_S, milliseconds};
+use crate::access::Reach;
 use crate::{Cx, check};
 
 /// Points of one series, as in Prometheus.
@@ -38,6 +40,19 @@ const REPORTS_MIN: i64 = 4;
 type Labels = BTreeMap<&'static str, String>;
 /// For each series of an answer, a value or none for each point.
 type Sums = BTreeMap<Labels, Vec<Option<f64>>>;
+
+/// Whose series may be answered.
+struct Scope {
+    cluster: Id,
+    /// Ids of applications; `None` is all, and what is of no application.
+    seen: Option<BTreeSet<String>>,
+}
+
+impl Scope {
+    fn has(&self, key: &Key) -> bool {
+        self.seen.as_ref().is_none_or(|apps| apps.contains(key.get("service")))
+    }
+}
 
 /// How one type is computed.
 struct Formula {
@@ -109,18 +124,28 @@ fn code(key: &Key) -> Option<u16> {
 }
 
 /// The series of one type. Filters by API and application do not apply to connections, which are of
-/// no API.
+/// no API. A service admin is answered about the own applications only.
 pub async fn query(
     cx: &Cx,
     cluster: Id,
     kind: MetricType,
     query: MetricsQuery,
 ) -> Result<MetricsPayload> {
-    cx.see_cluster(&mut cx.app.db.read().await?, cluster).await?;
+    let mut tx = cx.app.db.read().await?;
+    cx.see_cluster(&mut tx, cluster).await?;
+    let seen = match cx.reach() {
+        Reach::Everything => None,
+        Reach::Of(member) => {
+            let apps = service_admin::applications(&mut tx, cluster, member).await?;
+            Some(apps.iter().map(Id::to_string).collect())
+        }
+    };
+    drop(tx);
+    let scope = Scope { cluster, seen };
     let range = range(&query)?;
     let store = cx.app.metrics.store().await?;
     let _turn = cx.app.metrics.queries.acquire().await.map_err(Error::internal)?;
-    let work = move || answer(&store, cluster, &formula(kind), &query, &range);
+    let work = move || answer(&store, &scope, &formula(kind), &query, &range);
     tokio::task::spawn_blocking(work).await.map_err(Error::internal)?
 }
 
@@ -148,14 +173,14 @@ fn range(query: &MetricsQuery) -> Result<Range> {
 
 fn answer(
     store: &Store,
-    cluster: Id,
+    scope: &Scope,
     formula: &Formula,
     query: &MetricsQuery,
     range: &Range,
 ) -> Result<MetricsPayload> {
-    let mut sums = sums(store, cluster, formula, formula.family, query, range)?;
+    let mut sums = sums(store, scope, formula, formula.family, query, range)?;
     if let Some(divisor) = formula.divisor {
-        let divisors = self::sums(store, cluster, formula, divisor, query, range)?;
+        let divisors = self::sums(store, scope, formula, divisor, query, range)?;
         for (labels, values) in &mut sums {
             let below = divisors.get(labels);
             for (point, value) in values.iter_mut().enumerate() {
@@ -181,7 +206,7 @@ fn answer(
 /// The values of all series of a family, summed by the formula's groups.
 fn sums(
     store: &Store,
-    cluster: Id,
+    scope: &Scope,
     formula: &Formula,
     family: &str,
     query: &MetricsQuery,
@@ -201,7 +226,10 @@ fn sums(
     };
     let mut sums = Sums::new();
     let mut too_many = false;
-    let visited = store.select(cluster, &selection, |key, samples| {
+    let visited = store.select(scope.cluster, &selection, |key, samples| {
+        if !scope.has(key) {
+            return;
+        }
         let Some(labels) = (formula.group)(key) else { return };
         if sums.len() >= SERIES_MAX && !sums.contains_key(&labels) {
             too_many = true;

@@ -73,7 +73,8 @@ async fn any_edit_is_told(database: Database) {
 async fn a_dry_run_leaves_no_entry(database: Database) {
     let bench = busy(database).await;
     let before = audit::verify(&bench.app).await.unwrap();
-    let rehearsal = gantry_app::Cx { dry_run: true, ..bench.cx.clone() };
+    let mut rehearsal = bench.cx.clone();
+    rehearsal.dry_run = true;
     let settings = parse(json!({ "client_settings": { "maximum_request_body_size": 8 } }));
     let written = cluster::update_settings(&rehearsal, bench.cluster(), settings).await.unwrap();
     let preview = written.preview.expect("a dry run answers a preview");

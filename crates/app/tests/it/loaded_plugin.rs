@@ -1,6 +1,6 @@
 //! What older versions left behind is put right when the control plane starts.
 
-use gantry_app::{App, Cx, api, loaded_plugin, plugin_reference};
+use gantry_app::{App, api, loaded_plugin, plugin_reference};
 use gantry_model::ListQuery;
 use gantry_store::loaded_plugin as rows;
 use gantry_store::resource::{self, Kind};
@@ -29,7 +29,8 @@ async fn uses_nobody_noted_are_found_at_the_start(database: Database) {
     loaded_plugin::unload(&bench.cx, cluster, "zipkin".into()).await.unwrap();
     bench.app.close().await;
     let app = App::open(bench.config.clone()).await.unwrap();
-    let cx = Cx { app, ..bench.cx.clone() };
+    let mut cx = bench.cx.clone();
+    cx.app = app;
     let found = plugin_reference::get(&cx, cluster, "zipkin").await.unwrap();
     assert_eq!((found.count, found.apis[0].id), (1, cart));
     let query = ListQuery { search: "zipkin".into(), ..ListQuery::default() };

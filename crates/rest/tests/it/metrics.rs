@@ -249,3 +249,33 @@ async fn a_cluster_without_metrics_keeps_none_and_tells_its_gateways() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_service_admin_is_told_about_the_own_applications() {
+    on_both_at(START, |server| async move {
+        let owner = &server.owner;
+        let url = door(&server.app, owner).await;
+        let (shop, other) = (owner.application("shop").await, owner.application("other").await);
+        for round in 0..=240 {
+            let line = |app: &str, count: u64| {
+                let count = count * round;
+                format!(
+                    "apisix_http_status{{code=\"200\",route=\"1\",service=\"{app}\"}} {count}\n"
+                )
+            };
+            let open = "apisix_nginx_http_current_connections{state=\"active\"} 5\n";
+            let text = line(&shop, 3) + &line(&other, 7) + open;
+            report(&url, "gw-1", RUNS[0], &text).await.ok();
+            server.clock.turn(15);
+        }
+        let (bob, id) = server.member("bob@example.com", "Organization Viewer").await;
+        steady(&ask(&bob, "api-requests", "").await, &[(json!({}), 10.0 * 40.0)]);
+        owner.bind(&id, &[]).await;
+        let items = json!({ "items": [{ "member_id": id }] });
+        owner.post(&format!("/apps/{shop}/service_admins"), items).await.ok();
+        steady(&ask(&bob, "api-requests", "").await, &[(json!({}), 3.0 * 40.0)]);
+        assert_eq!(ask(&bob, "api-requests", &format!("&app_id={other}")).await, json!([]));
+        assert_eq!(ask(&bob, "api-connections", "").await, json!([]));
+    })
+    .await;
+}

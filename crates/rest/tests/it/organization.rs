@@ -1,6 +1,8 @@
 //! The end of an organization.
 
-use gantry_app::audit;
+use gantry_app::billing::Plans;
+use gantry_app::{Config, audit};
+use gantry_testkit::Database;
 use serde_json::json;
 
 use crate::harness::{Server, api, certificate, on_both};
@@ -57,4 +59,23 @@ async fn online_gateways_keep_an_organization_unless_forced() {
         owner.get(&owner.in_org("")).await.refused(404, 4);
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_plan_that_is_paid_keeps_an_organization_unless_forced_and_counts_members() {
+    let plans = "plans:\n- {id: 1, name: Free, quotas: {members: 2}}\n\
+                 - {id: 2, name: Basic, price_per_million_calls: 150}";
+    for database in [Database::Sqlite, Database::postgres()] {
+        let set = |config: &mut Config| config.plans = Plans::parse(plans).unwrap();
+        let server = Server::start_with(database, set).await;
+        let owner = &server.owner;
+        owner.invite("alice@example.com", "Organization Viewer").await.ok();
+        let third = owner.invite("bob@example.com", "Organization Viewer").await;
+        assert!(third.refused(403, 8).contains("`members`"));
+        owner.post(&owner.in_org("/subscriptions"), json!({ "plan": "Basic" })).await.ok();
+        owner.invite("bob@example.com", "Organization Viewer").await.ok();
+        let refused = owner.delete(&owner.in_org("")).await;
+        assert!(refused.refused(409, 7).contains("`Basic`"));
+        owner.delete(&owner.in_org("?force=true")).await.ok();
+    }
 }
