@@ -7,7 +7,7 @@ use gantry_model::config::{
 };
 use gantry_model::{Id, ListQuery, Page, Result};
 use gantry_store::resource::{self, Kind};
-use gantry_translate::Keys;
+use gantry_translate::{Keys, References};
 use serde_json::{Map, Value};
 
 use crate::access::Reach;
@@ -27,6 +27,7 @@ impl Spec for ApiSpec {
             search_text: check::search_text([self.name.as_str()].into_iter().chain(paths)),
             labels: self.labels.clone(),
             plugins: object::plugins_used(&[&self.plugins]),
+            references: References::of_plugins(&self.plugins),
             ..Index::default()
         }
     }
@@ -79,7 +80,7 @@ pub async fn create(cx: &Cx, app: Id, spec: ApiSpec) -> Result<Written<Api>> {
     change(cx, cluster, move |change| {
         Box::pin(async move {
             let parent = parent(change, app).await?;
-            let around = change.around(&[&spec.plugins]).await?;
+            let around = change.around(&[&spec]).await?;
             check::refuse(&gantry_translate::check_api(&parent, &spec, &around))?;
             check_usable(change, "plugins.", &Plugins::new(), &spec.plugins).await?;
             let stored = object::insert(change, app, spec).await?;
@@ -123,7 +124,7 @@ async fn save(change: &mut Change<'_>, old: Stored<ApiSpec>, spec: ApiSpec) -> R
     let parent = parent(change, app).await?;
     let mut spec = normalized(spec);
     mask::restore(&mut spec.plugins, &old.spec.plugins);
-    let around = change.around(&[&old.spec.plugins, &spec.plugins]).await?;
+    let around = change.around(&[&old.spec, &spec]).await?;
     check::refuse(&gantry_translate::check_api(&parent, &spec, &around))?;
     check_usable(change, "plugins.", &old.spec.plugins, &spec.plugins).await?;
     let new = object::update(change, &old, spec).await?;
@@ -177,7 +178,7 @@ pub(crate) async fn remove(
     stored: Stored<ApiSpec>,
 ) -> Result<()> {
     let Stored { row, spec } = stored;
-    let around = change.around(&[&spec.plugins]).await?;
+    let around = change.around(&[&spec]).await?;
     resource::delete(change.tx, row.id).await?;
     let before = gantry_translate::api(row.id, row.parent_id, parent, &spec, &around);
     change.keys(before, Keys::new());

@@ -1,6 +1,6 @@
 //! Applications: backends, hosts and prefix, and what their APIs share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gantry_model::config::{
     ApiSpec, Application, ApplicationSpec, CertificateSpec, CertificateType, Plugins, STATUS_READY,
@@ -8,7 +8,7 @@ use gantry_model::config::{
 use gantry_model::{Error, Id, ListQuery, Page, Result, Violation};
 use gantry_store::Tx;
 use gantry_store::resource::{self, Kind};
-use gantry_translate::{Keys, Surroundings};
+use gantry_translate::{Keys, References, Surroundings};
 use serde_json::{Map, Value};
 
 use crate::access::Reach;
@@ -22,10 +22,6 @@ impl Spec for ApplicationSpec {
 
     fn index(&self) -> Index {
         let texts = [self.name.as_str(), self.path_prefix.as_str()];
-        let mut refs: Vec<Id> =
-            self.upstreams.iter().filter_map(|entry| entry.client_cert_id()).collect();
-        refs.sort_unstable();
-        refs.dedup();
         Index {
             name: Some(self.name.clone()),
             active: self.active,
@@ -36,7 +32,7 @@ impl Spec for ApplicationSpec {
             ),
             labels: self.labels.clone(),
             served_names: self.hosts.iter().map(|host| host.clone() + &self.path_prefix).collect(),
-            refs,
+            references: References::of_application(self),
             plugins: object::plugins_used(&[&self.plugins]),
         }
     }
@@ -72,9 +68,10 @@ pub async fn cluster_of(cx: &Cx, id: Id) -> Result<Id> {
 pub async fn create(cx: &Cx, cluster: Id, spec: ApplicationSpec) -> Result<Written<Application>> {
     change(cx, cluster, move |change| {
         Box::pin(async move {
-            let around = change.around(&[&spec.plugins]).await?;
+            let around = change.around(&[&spec]).await?;
             let spec = checked(spec, &around)?;
             check_usable(change, "plugins.", &Plugins::new(), &spec.plugins).await?;
+            check_registries(&BTreeSet::new(), &spec, &around)?;
             check_client_certificates(change, &spec).await?;
             let stored = object::insert(change, cluster, spec).await?;
             let id = stored.row.id;
@@ -125,9 +122,11 @@ async fn save(
     mut spec: ApplicationSpec,
 ) -> Result<Application> {
     mask::restore(&mut spec.plugins, &old.spec.plugins);
-    let around = change.around(&[&old.spec.plugins, &spec.plugins]).await?;
+    let around = change.around(&[&old.spec, &spec]).await?;
     let spec = checked(spec, &around)?;
     check_usable(change, "plugins.", &old.spec.plugins, &spec.plugins).await?;
+    let before = gantry_translate::registries(&old.spec).collect();
+    check_registries(&before, &spec, &around)?;
     check_client_certificates(change, &spec).await?;
     let new = object::update(change, &old, spec).await?;
     let id = new.row.id;
@@ -138,7 +137,7 @@ async fn save(
     if gantry_translate::touches_routes(&old.spec, &new.spec) {
         for api in api::of_application(change, id).await? {
             // What the APIs said was right for the old application need not be for the new one.
-            let around = change.around(&[&api.spec.plugins]).await?;
+            let around = change.around(&[&api.spec]).await?;
             check_kept_api(&new.spec, &api.spec, &around)?;
             change.keys(
                 gantry_translate::api(api.row.id, id, &old.spec, &api.spec, &around),
@@ -205,7 +204,7 @@ async fn remove(
         api::remove(change, &stored.spec, api).await?;
     }
     resource::delete(change.tx, id).await?;
-    let around = change.around(&[&stored.spec.plugins]).await?;
+    let around = change.around(&[&stored.spec]).await?;
     change.keys(gantry_translate::application(id, &stored.spec, &around), Keys::new());
     change.audit(Kind::Application.name(), id, record(&stored.spec)?, None);
     Ok(())
@@ -221,8 +220,31 @@ fn checked(spec: ApplicationSpec, around: &Surroundings) -> Result<ApplicationSp
     Ok(spec)
 }
 
+/// Refuses registries that are switched off, but for those that the application was looked up in
+/// `before`: it stays as it is while its registry is off, and can be edited.
+fn check_registries(
+    before: &BTreeSet<Id>,
+    spec: &ApplicationSpec,
+    around: &Surroundings,
+) -> Result<()> {
+    let mut violations = Vec::new();
+    for (position, entry) in spec.upstreams.iter().enumerate() {
+        let Some(discovery) = &entry.upstream.service_discovery else { continue };
+        let id = discovery.service_registry_id;
+        if around.service_registries.get(&id) == Some(&false) && !before.contains(&id) {
+            violations.push(Violation::new(
+                format!("upstreams[{position}].upstream.service_discovery.service_registry_id"),
+                "must be the id of a service registry that is `enabled`",
+                "",
+            ));
+        }
+    }
+    check::refuse(&violations)
+}
+
 async fn check_client_certificates(change: &mut Change<'_>, spec: &ApplicationSpec) -> Result<()> {
-    let wanted = spec.index().refs;
+    let wanted: Vec<Id> =
+        spec.upstreams.iter().filter_map(|entry| entry.client_cert_id()).collect();
     let rows = resource::find_many(change.tx, Kind::Certificate, &wanted).await?;
     let found: Vec<Stored<CertificateSpec>> = object::opened_all(&change.app, rows)?;
     let is_usable = |id: Id| {

@@ -6,6 +6,7 @@ use gantry_model::config::{
     Certificate, CertificateFacts, CertificateSpec, CertificateType, STATUS_READY,
 };
 use gantry_model::{Error, Id, ListQuery, Page, Result, Timestamp, Violation};
+use gantry_store::reference;
 use gantry_store::resource::{self, Kind};
 use gantry_translate::Keys;
 use rustls_pki_types::pem::PemObject as _;
@@ -139,10 +140,11 @@ pub async fn delete(cx: &Cx, cluster: Id, id: Id) -> Result<Written<()>> {
 }
 
 async fn refuse_in_use(change: &mut Change<'_>, id: Id) -> Result<()> {
-    match resource::referrer(change.tx, id).await? {
+    match reference::referrers(change.tx, id).await?.into_iter().next() {
         None => Ok(()),
-        Some(name) => Err(Error::in_use(format!(
-            "certificate {id} is the client certificate of application `{name}`"
+        Some(row) => Err(Error::in_use(format!(
+            "certificate {id} is the client certificate of application `{}`",
+            row.name.unwrap_or_default()
         ))),
     }
 }

@@ -11,10 +11,11 @@ use gantry_routing::digest::Digest;
 use gantry_store::Tx;
 use gantry_store::cluster::{self, ClusterRow};
 use gantry_store::revision::{self, ChangeRow, KeyRow, RevisionRow};
-use gantry_translate::{Keys, Surroundings};
+use gantry_translate::{Keys, References, Surroundings};
 use serde_json::Value;
 
 use crate::audit::{self, Entry, Ledger};
+use crate::object::Spec;
 use crate::preview::{KeyChange, Preview};
 use crate::{App, Cx, Written, surroundings};
 
@@ -99,9 +100,16 @@ impl<'t> Change<'t> {
         }
     }
 
-    /// What resources with these plugins refer to.
-    pub(crate) async fn around(&mut self, plugins: &[&Plugins]) -> Result<Surroundings> {
-        surroundings::of(&self.app, self.tx, self.cluster.id, plugins).await
+    /// What these resources refer to, as it is now.
+    pub(crate) async fn around<S: Spec>(&mut self, specs: &[&S]) -> Result<Surroundings> {
+        let references = specs.iter().map(|spec| spec.index().references).collect();
+        surroundings::of(&self.app, self.tx, self.cluster.id, references).await
+    }
+
+    /// The same for plugins of the cluster itself.
+    pub(crate) async fn around_plugins(&mut self, plugins: &[&Plugins]) -> Result<Surroundings> {
+        let references = plugins.iter().map(|plugins| References::of_plugins(plugins)).collect();
+        surroundings::of(&self.app, self.tx, self.cluster.id, references).await
     }
 
     /// Notes what a resource translated to and what it translates to now.

@@ -127,7 +127,7 @@ pub async fn update_settings(
         Box::pin(async move {
             let (old, plugins) = opened(&change.app, &change.cluster)?;
             let new = old.clone().merged(settings);
-            let around = change.around(&[&plugins]).await?;
+            let around = change.around_plugins(&[&plugins]).await?;
             check::refuse(&gantry_translate::check_cluster(&new, &plugins, &around))?;
             let sealed = change.app.sealer.seal_json(&settings_place(id), &new)?;
             cluster::set_settings(change.tx, id, &sealed, change.now).await?;
@@ -159,7 +159,7 @@ pub async fn update_plugins(cx: &Cx, id: Id, sent: Plugins) -> Result<Written<Cl
                     new.insert(name, config);
                 }
             }
-            let around = change.around(&[&old, &new]).await?;
+            let around = change.around_plugins(&[&old, &new]).await?;
             check::refuse(&gantry_translate::check_cluster(&settings, &new, &around))?;
             check_usable(change, "", &old, &new).await?;
             let sealed = change.app.sealer.seal_json(&plugins_place(id), &new)?;

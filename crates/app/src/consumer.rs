@@ -1,12 +1,15 @@
 //! Consumers: who calls APIs, with credentials that are unique in their cluster.
 
+use std::collections::BTreeSet;
+
 use gantry_model::config::{Consumer, ConsumerSpec, Plugins, STATUS_READY};
 use gantry_model::{Error, Id, ListQuery, Page, Result};
 use gantry_store::resource::{self, Kind};
-use gantry_translate::Keys;
+use gantry_translate::{Keys, References};
 use serde_json::{Map, Value};
 
 use crate::change::{Change, change};
+use crate::dependents::Dependents;
 use crate::object::{self, Index, Spec, Stored};
 use crate::plugin::check_usable;
 use crate::{App, Cx, Written, check, mask};
@@ -28,6 +31,7 @@ impl Spec for ConsumerSpec {
             search_text: check::search_text([self.name.as_str(), self.description.as_str()]),
             labels: self.labels.clone(),
             plugins: object::plugins_used(&[&self.plugins, &self.credentials]),
+            references: References::of_plugins(&self.plugins),
             ..Index::default()
         }
     }
@@ -50,12 +54,15 @@ pub async fn get(cx: &Cx, cluster: Id, id: Id) -> Result<Consumer> {
 pub async fn create(cx: &Cx, cluster: Id, spec: ConsumerSpec) -> Result<Written<Consumer>> {
     change(cx, cluster, move |change| {
         Box::pin(async move {
-            let around = change.around(&[&spec.plugins]).await?;
+            let around = change.around(&[&spec]).await?;
             check::refuse(&gantry_translate::check_consumer(&spec, &around))?;
             check_plugins(change, None, &spec).await?;
+            let dependents = Dependents::of_labels(change, &labels(&spec)).await?;
             let stored = object::insert(change, cluster, spec).await?;
             let id = stored.row.id;
             claim(change, id, &stored.spec).await?;
+            dependents.follow(change).await?;
+            let around = change.around(&[&stored.spec]).await?;
             change.keys(Keys::new(), gantry_translate::consumer(id, &stored.spec, &around));
             change.audit(Kind::Consumer.name(), id, None, record(&stored.spec)?);
             Ok(view(stored))
@@ -109,18 +116,22 @@ async fn save(
     }
     mask::restore(&mut spec.credentials, &old.spec.credentials);
     mask::restore(&mut spec.plugins, &old.spec.plugins);
-    let around = change.around(&[&old.spec.plugins, &spec.plugins]).await?;
-    check::refuse(&gantry_translate::check_consumer(&spec, &around))?;
+    let before = change.around(&[&old.spec, &spec]).await?;
+    check::refuse(&gantry_translate::check_consumer(&spec, &before))?;
     check_plugins(change, Some(&old.spec), &spec).await?;
+    let moved = &labels(&old.spec) ^ &labels(&spec);
+    let dependents = Dependents::of_labels(change, &moved).await?;
     let new = object::update(change, &old, spec).await?;
     let id = new.row.id;
     let (was, now) = (hashes(&change.app, &old.spec), hashes(&change.app, &new.spec));
     if was != now {
         claim(change, id, &new.spec).await?;
     }
+    dependents.follow(change).await?;
+    let after = change.around(&[&new.spec]).await?;
     change.keys(
-        gantry_translate::consumer(id, &old.spec, &around),
-        gantry_translate::consumer(id, &new.spec, &around),
+        gantry_translate::consumer(id, &old.spec, &before),
+        gantry_translate::consumer(id, &new.spec, &after),
     );
     change.audit(Kind::Consumer.name(), id, record(&old.spec)?, record(&new.spec)?);
     Ok(view(new))
@@ -131,8 +142,10 @@ pub async fn delete(cx: &Cx, cluster: Id, id: Id) -> Result<Written<()>> {
         Box::pin(async move {
             let stored: Stored<ConsumerSpec> =
                 object::find(&change.app, change.tx, cluster, id).await?;
-            let around = change.around(&[&stored.spec.plugins]).await?;
+            let around = change.around(&[&stored.spec]).await?;
+            let dependents = Dependents::of_labels(change, &labels(&stored.spec)).await?;
             resource::delete(change.tx, id).await?;
+            dependents.follow(change).await?;
             change.keys(gantry_translate::consumer(id, &stored.spec, &around), Keys::new());
             change.audit(Kind::Consumer.name(), id, record(&stored.spec)?, None);
             Ok(())
@@ -150,6 +163,10 @@ async fn check_plugins(
     let (plugins, credentials) = old.map_or((&none, &none), |old| (&old.plugins, &old.credentials));
     check_usable(change, "plugins.", plugins, &new.plugins).await?;
     check_usable(change, "credentials.", credentials, &new.credentials).await
+}
+
+fn labels(spec: &ConsumerSpec) -> BTreeSet<String> {
+    spec.labels.iter().cloned().collect()
 }
 
 /// Takes the credentials of a consumer, which no other of the cluster may have. The cluster is

@@ -1,16 +1,14 @@
 //! What gateways are served for one resource: the very bytes, but for secrets.
 
-use gantry_model::config::{ApiSpec, ApplicationSpec, CertificateSpec, ConsumerSpec, Plugins};
 use gantry_model::{Error, Id, Result};
 use gantry_store::resource::{self, Kind};
 use gantry_store::{Tx, cluster, revision};
-use gantry_translate::Keys;
+use gantry_translate::{Keys, Surroundings};
 use serde_json::{Map, Value, json};
 
 use crate::change::key_place;
-use crate::object::{self, Stored};
-use crate::surroundings::of as around;
-use crate::{App, Cx, certificate, mask};
+use crate::subject::{self, Subject};
+use crate::{App, Cx, mask};
 
 /// Arrays that clients look for, present also when they are empty.
 const ARRAYS: [&str; 5] = ["routes", "services", "upstreams", "consumers", "certificates"];
@@ -20,66 +18,54 @@ const ARRAYS: [&str; 5] = ["routes", "services", "upstreams", "consumers", "cert
 pub async fn dump(cx: &Cx, cluster: Id, kind: &str, id: Id) -> Result<Value> {
     let mut tx = cx.app.db.snapshot().await?;
     cx.see_cluster(&mut tx, cluster).await?;
-    let keys = match kind {
+    let subjects = match kind {
         "api" => api(&cx.app, &mut tx, cluster, id).await?,
         "application" => application(&cx.app, &mut tx, cluster, id).await?,
-        "consumer" => {
-            let one = object::find::<ConsumerSpec>(&cx.app, &mut tx, cluster, id).await?;
-            let around = around(&cx.app, &mut tx, cluster, &[&one.spec.plugins]).await?;
-            gantry_translate::consumer(id, &one.spec, &around)
-        }
-        "certificate" => {
-            let one = object::find::<CertificateSpec>(&cx.app, &mut tx, cluster, id).await?;
-            let snis = certificate::facts(&one.spec.certificate, "certificate")?.snis;
-            gantry_translate::certificate(id, &one.spec, &snis)
-        }
-        "cluster_settings" => settings(&cx.app, &mut tx, cluster, id).await?,
+        "consumer" => vec![find(&cx.app, &mut tx, Kind::Consumer, cluster, id).await?],
+        "certificate" => vec![find(&cx.app, &mut tx, Kind::Certificate, cluster, id).await?],
+        "cluster_settings" => vec![settings(&cx.app, &mut tx, cluster, id).await?],
         _ => {
             let rule = "must be api, application, consumer, certificate or cluster_settings";
             return Err(Error::invalid_field("type", rule, "\"application\""));
         }
     };
+    let around = subject::around(&cx.app, &mut tx, cluster, &subjects).await?;
+    let mut keys: Keys = subjects.iter().flat_map(|subject| subject.keys(&around)).collect();
+    if kind == "cluster_settings" {
+        let records = crate::loaded_plugin::records(&cx.app, &mut tx, cluster).await?;
+        keys.extend(gantry_translate::loaded_plugins(&crate::loaded_plugin::states(&records)));
+    }
     served(&cx.app, &mut tx, cluster, &keys).await
 }
 
-async fn api(app: &App, tx: &mut Tx, cluster: Id, id: Id) -> Result<Keys> {
-    let row = resource::find(tx, Kind::Api, id).await?.filter(|row| row.cluster_id == cluster);
-    let row = row.ok_or_else(|| Error::not_found("api"))?;
-    let one: Stored<ApiSpec> = object::opened(app, row)?;
-    let parent_id = one.row.parent_id;
-    let parent = object::find::<ApplicationSpec>(app, tx, cluster, parent_id).await?;
-    let plugins = [&parent.spec.plugins, &one.spec.plugins];
-    let around = around(app, tx, cluster, &plugins).await?;
-    let mut keys = gantry_translate::api(id, parent_id, &parent.spec, &one.spec, &around);
-    if !keys.is_empty() {
-        keys.extend(gantry_translate::application(parent_id, &parent.spec, &around));
-    }
-    Ok(keys)
+async fn find(app: &App, tx: &mut Tx, kind: Kind, cluster: Id, id: Id) -> Result<Subject> {
+    let row = resource::find(tx, kind, id).await?.filter(|row| row.cluster_id == cluster);
+    Subject::of(app, tx, row.ok_or_else(|| Error::not_found(kind.name()))?).await
 }
 
-async fn application(app: &App, tx: &mut Tx, cluster: Id, id: Id) -> Result<Keys> {
-    let one = object::find::<ApplicationSpec>(app, tx, cluster, id).await?;
-    let rows = resource::children(tx, Kind::Api, id).await?;
-    let apis = object::opened_all::<ApiSpec>(app, rows)?;
-    let plugins = apis.iter().map(|api| &api.spec.plugins).chain([&one.spec.plugins]);
-    let around = around(app, tx, cluster, &plugins.collect::<Vec<_>>()).await?;
-    let mut keys = gantry_translate::application(id, &one.spec, &around);
-    for api in apis {
-        keys.extend(gantry_translate::api(api.row.id, id, &one.spec, &api.spec, &around));
-    }
-    Ok(keys)
+/// An API with its application, if the API is served.
+async fn api(app: &App, tx: &mut Tx, cluster: Id, id: Id) -> Result<Vec<Subject>> {
+    let api = find(app, tx, Kind::Api, cluster, id).await?;
+    let Subject::Api { app: parent, .. } = &api else { return Ok(vec![api]) };
+    let parent = find(app, tx, Kind::Application, cluster, *parent).await?;
+    let is_served = !api.keys(&Surroundings::NONE).is_empty();
+    Ok(if is_served { vec![api, parent] } else { Vec::new() })
 }
 
-async fn settings(app: &App, tx: &mut Tx, cluster: Id, id: Id) -> Result<Keys> {
+/// An application with its APIs.
+async fn application(app: &App, tx: &mut Tx, cluster: Id, id: Id) -> Result<Vec<Subject>> {
+    let mut subjects = vec![find(app, tx, Kind::Application, cluster, id).await?];
+    for row in resource::children(tx, Kind::Api, id).await? {
+        subjects.push(Subject::of(app, tx, row).await?);
+    }
+    Ok(subjects)
+}
+
+async fn settings(app: &App, tx: &mut Tx, cluster: Id, id: Id) -> Result<Subject> {
     let found = cluster::find(tx, cluster).await?.filter(|row| row.id == id);
     let found = found.ok_or_else(|| Error::not_found("cluster"))?;
-    let (settings, plugins): (_, Plugins) = crate::cluster::opened(app, &found)?;
-    let around = around(app, tx, cluster, &[&plugins]).await?;
-    let records = crate::loaded_plugin::records(app, tx, cluster).await?;
-    let states = crate::loaded_plugin::states(&records);
-    let mut keys = gantry_translate::loaded_plugins(&states);
-    keys.extend(gantry_translate::cluster(cluster, &settings, &plugins, &around));
-    Ok(keys)
+    let (settings, plugins) = crate::cluster::opened(app, &found)?;
+    Ok(Subject::Cluster { id: cluster, settings, plugins })
 }
 
 /// The stored form of `keys`, by directory.

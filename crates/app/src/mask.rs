@@ -54,6 +54,11 @@ pub(crate) fn metadata(name: &str, mut metadata: Map<String, Value>) -> Map<Stri
     metadata
 }
 
+/// Masks the secrets of one plugin's configuration.
+pub(crate) fn plugin(name: &str, config: &mut Map<String, Value>) {
+    mask_plugin(name, Role::Switch, config);
+}
+
 /// Puts stored values back wherever `written` holds the mask and `stored` a text in the same place.
 pub(crate) fn restore(written: &mut Map<String, Value>, stored: &Map<String, Value>) {
     for (name, value) in written {

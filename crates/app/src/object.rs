@@ -1,16 +1,18 @@
 //! What all configuration kinds have in common: how they are stored, found and indexed.
 
+use futures::future::BoxFuture;
 use gantry_model::config::Plugins;
 use gantry_model::{Error, Id, Page, Result};
-use gantry_store::Tx;
 use gantry_store::loaded_plugin;
 use gantry_store::resource::{self, Kind, ResourceRow};
+use gantry_store::{Tx, reference};
+use gantry_translate::References;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::change::Change;
+use crate::change::{Change, change};
 use crate::plan::{self, Counted};
-use crate::{App, Cx};
+use crate::{App, Cx, Written};
 
 /// A specification that is stored as a resource.
 pub(crate) trait Spec: Serialize + DeserializeOwned + Send + Sync {
@@ -32,8 +34,8 @@ pub(crate) struct Index {
     pub labels: Vec<String>,
     /// Hosts with prefix, or server names.
     pub served_names: Vec<String>,
-    /// Resources this one cannot do without.
-    pub refs: Vec<Id>,
+    /// What this one cannot do without, or is translated anew with.
+    pub references: References,
     /// Plugins it needs on gateways, as [`plugins_used`] answers.
     pub plugins: Vec<String>,
 }
@@ -69,12 +71,12 @@ pub(crate) fn opened_all<S: Spec>(app: &App, rows: Vec<ResourceRow>) -> Result<V
 /// The resource `id` below `parent`.
 pub(crate) async fn find<S: Spec>(app: &App, tx: &mut Tx, parent: Id, id: Id) -> Result<Stored<S>> {
     let row = resource::find(tx, S::KIND, id).await?.filter(|row| row.parent_id == parent);
-    opened(app, row.ok_or_else(|| Error::not_found(S::KIND.name()))?)
+    opened(app, row.ok_or_else(|| Error::not_found(S::KIND.noun()))?)
 }
 
 /// The cluster of a resource that the actor may see.
 pub(crate) async fn cluster_of(cx: &Cx, tx: &mut Tx, kind: Kind, id: Id) -> Result<Id> {
-    let unknown = || Error::not_found(kind.name());
+    let unknown = || Error::not_found(kind.noun());
     let row = resource::find(tx, kind, id).await?.ok_or_else(unknown)?;
     cx.see_cluster(tx, row.cluster_id).await.map_err(|_| unknown())?;
     Ok(row.cluster_id)
@@ -82,6 +84,30 @@ pub(crate) async fn cluster_of(cx: &Cx, tx: &mut Tx, kind: Kind, id: Id) -> Resu
 
 pub(crate) fn page<T>(list: Vec<T>, count: i64) -> Page<T> {
     Page { list, count }
+}
+
+/// Changes a cluster by way of one of its resources, which `work` gets as it is stored.
+pub(crate) async fn edit<S, T, W>(
+    cx: &Cx,
+    cluster: Id,
+    parent: Id,
+    id: Id,
+    work: W,
+) -> Result<Written<T>>
+where
+    S: Spec + 'static,
+    T: Send + 'static,
+    W: for<'c, 't> FnOnce(&'c mut Change<'t>, Stored<S>) -> BoxFuture<'c, Result<T>>
+        + Send
+        + 'static,
+{
+    change(cx, cluster, move |change| {
+        Box::pin(async move {
+            let old = find(&change.app, change.tx, parent, id).await?;
+            work(change, old).await
+        })
+    })
+    .await
 }
 
 /// Stores a new resource.
@@ -110,8 +136,7 @@ pub(crate) async fn insert<S: Spec>(
         updated_at: change.now,
     };
     resource::insert(change.tx, &row).await?;
-    let none = Index::default();
-    write_index(change.tx, &row, &none, &index).await?;
+    write_index(change.tx, &row, &Index::default(), &index).await?;
     Ok(Stored { row, spec })
 }
 
@@ -148,8 +173,11 @@ async fn write_index(tx: &mut Tx, row: &ResourceRow, old: &Index, new: &Index) -
     if old.plugins != new.plugins {
         loaded_plugin::set_uses(tx, row, &new.plugins).await?;
     }
-    if old.refs != new.refs {
-        resource::set_refs(tx, row.id, &new.refs).await?;
+    if old.references.resources != new.references.resources {
+        reference::set(tx, row.id, &new.references.resources).await?;
+    }
+    if old.references.labels != new.references.labels {
+        reference::set_labels(tx, row, &new.references.labels).await?;
     }
     Ok(())
 }

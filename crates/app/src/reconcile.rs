@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gantry_model::config::{ApiSpec, ApplicationSpec, CertificateSpec, ConsumerSpec, Plugins};
+use gantry_model::config::{
+    ApiSpec, ApplicationSpec, CertificateSpec, ConsumerSpec, LogCollectionSpec, Plugins,
+    ServiceRegistrySpec,
+};
 use gantry_model::{Id, Result};
 use gantry_store::loaded_plugin::{set_uses, uses};
 use gantry_store::{resource, revision};
@@ -38,6 +41,8 @@ async fn load(change: &mut Change<'_>) -> Result<ClusterConfig> {
     let applications = specs::<ApplicationSpec>(change, &mut uses).await?;
     let apis = specs::<ApiSpec>(change, &mut uses).await?;
     let consumers = specs::<ConsumerSpec>(change, &mut uses).await?;
+    let log_collections = specs::<LogCollectionSpec>(change, &mut uses).await?;
+    let registries = specs::<ServiceRegistrySpec>(change, &mut uses).await?;
     let mut certificates = BTreeMap::new();
     for one in specs::<CertificateSpec>(change, &mut uses).await? {
         let snis = certificate::facts(&one.spec.certificate, "certificate")?.snis;
@@ -52,6 +57,8 @@ async fn load(change: &mut Change<'_>) -> Result<ClusterConfig> {
         apis: apis.into_iter().map(|one| (one.row.id, (one.row.parent_id, one.spec))).collect(),
         consumers: consumers.into_iter().map(|one| (one.row.id, one.spec)).collect(),
         certificates,
+        log_collections: log_collections.into_iter().map(|one| (one.row.id, one.spec)).collect(),
+        service_registries: registries.into_iter().map(|one| (one.row.id, one.spec)).collect(),
     })
 }
 

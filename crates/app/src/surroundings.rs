@@ -1,18 +1,42 @@
 //! Loads what the translation of resources has to know of others.
 
-use gantry_model::config::Plugins;
+use std::collections::BTreeMap;
+
+use gantry_model::config::{LogCollectionSpec, ServiceRegistrySpec};
 use gantry_model::{Id, Result};
-use gantry_store::Tx;
-use gantry_translate::Surroundings;
+use gantry_store::{Tx, reference, resource};
+use gantry_translate::{References, Surroundings};
 
 use crate::App;
+use crate::object::{self, Spec};
 
-/// What resources with these `plugins` refer to in their cluster.
+/// What `references` lead to in a cluster. Nothing else is loaded: what a resource is translated from
+/// is what it is translated anew with.
 pub(crate) async fn of(
-    _app: &App,
-    _tx: &mut Tx,
-    _cluster: Id,
-    _plugins: &[&Plugins],
+    app: &App,
+    tx: &mut Tx,
+    cluster: Id,
+    references: References,
 ) -> Result<Surroundings> {
-    Ok(Surroundings::default())
+    let References { labels, resources } = references;
+    let ids: Vec<Id> = resources.into_iter().collect();
+    let registries = specs::<ServiceRegistrySpec>(app, tx, cluster, &ids).await?;
+    Ok(Surroundings {
+        labelled_consumers: reference::labelled_consumers(tx, cluster, &labels).await?,
+        log_collections: specs::<LogCollectionSpec>(app, tx, cluster, &ids).await?,
+        service_registries: registries.into_iter().map(|(id, spec)| (id, spec.enabled)).collect(),
+    })
+}
+
+/// Those of `ids` that are resources of one kind in this cluster.
+async fn specs<S: Spec>(
+    app: &App,
+    tx: &mut Tx,
+    cluster: Id,
+    ids: &[Id],
+) -> Result<BTreeMap<Id, S>> {
+    let mut rows = resource::find_many(tx, S::KIND, ids).await?;
+    rows.retain(|row| row.cluster_id == cluster);
+    let stored = object::opened_all::<S>(app, rows)?;
+    Ok(stored.into_iter().map(|one| (one.row.id, one.spec)).collect())
 }

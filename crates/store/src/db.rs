@@ -260,6 +260,9 @@ impl Sql {
     }
 }
 
+/// Most placeholders of one list; both engines take more, but not without end.
+pub(crate) const LIST_MAX: usize = 500;
+
 /// `$3, $4, $5`: `count` placeholders from number `first` on.
 pub(crate) fn placeholders(first: usize, count: usize) -> String {
     let numbers: Vec<String> = (first..first + count).map(|n| format!("${n}")).collect();

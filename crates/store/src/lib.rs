@@ -22,6 +22,7 @@ mod migrate;
 pub mod organization;
 #[cfg(test)]
 mod plans;
+pub mod reference;
 pub mod region;
 pub mod resource;
 pub mod revision;

@@ -1,10 +1,10 @@
 //! Configuration kinds: one table for documents that differ in fields, not in behaviour, and the
 //! small tables that make their labels, names, credentials and references searchable and unique.
 
-use gantry_model::{Id, ListQuery, Result, Timestamp};
+use gantry_model::{Error, Id, ListQuery, Result, Timestamp};
 
 use crate::Tx;
-use crate::db::{Row, Sql, Val, placeholders, vals};
+use crate::db::{LIST_MAX, Row, Sql, Val, placeholders, vals};
 use crate::list::{self, List};
 
 /// What a resource is.
@@ -14,10 +14,12 @@ pub enum Kind {
     Api,
     Consumer,
     Certificate,
+    LogCollection,
+    ServiceRegistry,
 }
 
 impl Kind {
-    /// The kind in tables, audit entries and messages.
+    /// The kind in tables and audit entries.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -25,7 +27,32 @@ impl Kind {
             Self::Api => "api",
             Self::Consumer => "consumer",
             Self::Certificate => "certificate",
+            Self::LogCollection => "log_collection",
+            Self::ServiceRegistry => "service_registry",
         }
+    }
+
+    /// The kind in messages.
+    #[must_use]
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::LogCollection => "log collection",
+            Self::ServiceRegistry => "service registry",
+            other => other.name(),
+        }
+    }
+
+    fn named(name: &str) -> Result<Self> {
+        let all = [
+            Self::Application,
+            Self::Api,
+            Self::Consumer,
+            Self::Certificate,
+            Self::LogCollection,
+            Self::ServiceRegistry,
+        ];
+        let found = all.into_iter().find(|kind| kind.name() == name);
+        found.ok_or_else(|| Error::internal(format!("there are no resources of the kind `{name}`")))
     }
 
     /// Sort fields of the contract and the columns behind them, the default first.
@@ -37,7 +64,7 @@ impl Kind {
                 ("name", "t.name"),
                 ("path_prefix", "t.sort_text"),
             ],
-            Self::Api | Self::Consumer => &[
+            Self::Api | Self::Consumer | Self::LogCollection | Self::ServiceRegistry => &[
                 ("updated_at", "t.updated_at"),
                 ("created_at", "t.created_at"),
                 ("name", "t.name"),
@@ -96,12 +123,17 @@ fn resources(kind: Kind, rows: &[Row]) -> Result<Vec<ResourceRow>> {
 }
 
 /// Resources with their specifications.
-const RESOURCES: &str = "resources t JOIN resource_specs s ON s.resource_id = t.id";
+pub(crate) const RESOURCES: &str = "resources t JOIN resource_specs s ON s.resource_id = t.id";
 
 /// `\na\nb\n`: each label of a resource between line feeds, which no label contains.
 #[must_use]
 pub fn label_text(labels: &[String]) -> String {
     if labels.is_empty() { String::new() } else { format!("\n{}\n", labels.join("\n")) }
+}
+
+/// Rows of several kinds.
+pub(crate) fn of_any_kind(rows: &[Row]) -> Result<Vec<ResourceRow>> {
+    rows.iter().map(|row| resource(Kind::named(&row.text("kind")?)?, row)).collect()
 }
 
 /// One page of the resources below a parent.
@@ -115,7 +147,7 @@ pub async fn list(
     let scope = match kind {
         Kind::Application => "t.kind = $1 AND t.kind = 'application' AND t.parent_id = $2",
         Kind::Certificate => "t.kind = $1 AND t.kind = 'certificate' AND t.parent_id = $2",
-        Kind::Api | Kind::Consumer => "t.kind = $1 AND t.parent_id = $2",
+        _ => "t.kind = $1 AND t.parent_id = $2",
     };
     let total = count(tx, kind, parent).await?;
     page(tx, kind, scope, vals![parent], Some(total), query).await
@@ -199,16 +231,17 @@ pub async fn find_named(
 }
 
 pub async fn find_many(tx: &mut Tx, kind: Kind, ids: &[Id]) -> Result<Vec<ResourceRow>> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
+    let mut found = Vec::new();
+    for ids in ids.chunks(LIST_MAX) {
+        let sql = format!(
+            "SELECT * FROM {RESOURCES} WHERE t.kind = $1 AND t.id IN ({}) ORDER BY t.id",
+            placeholders(2, ids.len())
+        );
+        let mut values = vals![kind.name()];
+        values.extend(list::ids(ids));
+        found.extend(resources(kind, &tx.all(Sql::assembled(sql), values).await?)?);
     }
-    let sql = format!(
-        "SELECT * FROM {RESOURCES} WHERE t.kind = $1 AND t.id IN ({}) ORDER BY t.id",
-        placeholders(2, ids.len())
-    );
-    let mut values = vals![kind.name()];
-    values.extend(list::ids(ids));
-    resources(kind, &tx.all(Sql::assembled(sql), values).await?)
+    Ok(found)
 }
 
 /// Every resource of one kind below a parent, by id.
@@ -383,33 +416,6 @@ pub async fn serving(
     values.extend(names.iter().map(Val::from));
     let rows = tx.all(Sql::assembled(sql), values).await?;
     rows.iter().map(|row| Ok((row.text("name")?, row.id("resource_id")?))).collect()
-}
-
-/// Makes `targets` what a resource refers to.
-pub async fn set_refs(tx: &mut Tx, source: Id, targets: &[Id]) -> Result<()> {
-    tx.run("DELETE FROM resource_refs WHERE source_id = $1", vals![source]).await?;
-    for target in targets {
-        tx.run(
-            "INSERT INTO resource_refs (source_id, target_id) VALUES ($1, $2)
-             ON CONFLICT (source_id, target_id) DO NOTHING",
-            vals![source, *target],
-        )
-        .await?;
-    }
-    Ok(())
-}
-
-/// Name of one resource that refers to `target`, if any does.
-pub async fn referrer(tx: &mut Tx, target: Id) -> Result<Option<String>> {
-    let row = tx
-        .row(
-            "SELECT COALESCE(r.name, '') AS name FROM resource_refs f
-             JOIN resources r ON r.id = f.source_id
-             WHERE f.target_id = $1 ORDER BY r.id LIMIT 1",
-            vals![target],
-        )
-        .await?;
-    row.map(|row| row.text("name")).transpose()
 }
 
 /// The plugin of the first of `hashes`, pairs of plugin and keyed hash, that is a credential of

@@ -17,7 +17,7 @@ pub fn application(id: Id, spec: &ApplicationSpec, around: &Surroundings) -> Key
 pub fn documents(id: Id, spec: &ApplicationSpec, around: &Surroundings) -> Keys {
     let mut keys = Keys::new();
     for entry in &spec.upstreams {
-        upstream::store(&mut keys, id, &spec.name, entry);
+        upstream::store(&mut keys, id, &spec.name, entry, around);
     }
     let mut service = Document::with_id(&id);
     service.put("name", spec.name.as_str());

@@ -16,6 +16,8 @@ pub enum Directory {
     PluginMetadata,
     /// Our own; APISIX ignores it.
     ClusterSettings,
+    /// Our own too.
+    ClusterRegistries,
 }
 
 impl Directory {
@@ -29,6 +31,7 @@ impl Directory {
             Self::GlobalRules => "global_rules",
             Self::PluginMetadata => "plugin_metadata",
             Self::ClusterSettings => "cluster_settings",
+            Self::ClusterRegistries => "cluster_registries",
         }
     }
 }
@@ -38,7 +41,10 @@ impl Directory {
 #[must_use]
 pub fn rank(key: &str) -> u8 {
     match key.strip_prefix("/apisix/").and_then(|rest| rest.split('/').next()) {
-        Some("upstreams" | "ssls" | "plugins" | "plugin_metadata" | "cluster_settings") => 0,
+        Some(
+            "upstreams" | "ssls" | "plugins" | "plugin_metadata" | "cluster_settings"
+            | "cluster_registries",
+        ) => 0,
         Some("services") => 1,
         Some("routes") => 2,
         Some("consumers") => 3,

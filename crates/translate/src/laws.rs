@@ -1,11 +1,11 @@
 //! What holds for every configuration, tried with random ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gantry_model::Id;
 use gantry_model::config::{
-    ApiSpec, ApplicationSpec, CertificateSpec, ClusterSettings, ConsumerSpec, PluginState,
-    PluginStates, Plugins, UpstreamVersion,
+    ApiSpec, ApplicationSpec, CertificateSpec, ClusterSettings, ConsumerSpec, LogCollectionSpec,
+    PluginState, PluginStates, Plugins, ServiceRegistrySpec, UpstreamVersion,
 };
 use gantry_routing::plugin::{self, Role};
 use gantry_routing::resource;
@@ -14,9 +14,10 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::{
-    ClusterConfig, Keys, Surroundings, api, application, certificate, check_api, check_application,
-    check_certificate, check_cluster, check_consumer, check_plugin_metadata, cluster, consumer,
-    full, is_loaded, loaded_plugins, strategies, touches_routes,
+    ClusterConfig, Keys, References, Surroundings, api, application, certificate, check_api,
+    check_application, check_certificate, check_cluster, check_consumer, check_log_collection,
+    check_plugin_metadata, check_service_registry, cluster, consumer, full, is_loaded,
+    loaded_plugins, service_registry, strategies, touches_routes,
 };
 
 /// One write of a caller. Ids come from a few, so that writes meet.
@@ -32,6 +33,11 @@ enum Edit {
     DeleteCertificate(Id),
     PutCluster(ClusterSettings, Plugins),
     PutPlugin(String, PluginState),
+    PutLogCollection(Id, LogCollectionSpec),
+    /// Also while it is bound, which the control plane refuses.
+    DeleteLogCollection(Id),
+    PutServiceRegistry(Id, ServiceRegistrySpec),
+    DeleteServiceRegistry(Id),
 }
 
 fn ids() -> impl Strategy<Value = Id> {
@@ -64,7 +70,25 @@ fn edit() -> impl Strategy<Value = Edit> {
         2 => (strategies::cluster_settings(), strategies::cluster_plugins())
             .prop_map(|(settings, plugins)| Edit::PutCluster(settings, plugins)),
         1 => strategies::plugin_state().prop_map(|(name, state)| Edit::PutPlugin(name, state)),
+        2 => strategies::log_collection()
+            .prop_map(|(id, spec)| Edit::PutLogCollection(id, spec)),
+        1 => ids().prop_map(Edit::DeleteLogCollection),
+        2 => strategies::service_registry()
+            .prop_map(|(id, spec)| Edit::PutServiceRegistry(id, spec)),
+        1 => (11..=13_i64).prop_map(|number| Edit::DeleteServiceRegistry(id(number))),
     ]
+}
+
+/// Something that is translated on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    Cluster,
+    Application(Id),
+    Api(Id),
+    Consumer(Id),
+    Certificate(Id),
+    ServiceRegistry(Id),
+    LoadedPlugins,
 }
 
 /// A cluster whose keys are kept by translating only what each edit touches.
@@ -84,113 +108,208 @@ impl Kept {
             apis: BTreeMap::new(),
             consumers: BTreeMap::new(),
             certificates: BTreeMap::new(),
+            log_collections: BTreeMap::new(),
+            service_registries: BTreeMap::new(),
         };
         let keys = full(&config);
         Self { config, keys }
     }
 
-    fn swap(&mut self, before: &Keys, after: Keys) {
-        self.keys.retain(|key, _| !before.contains_key(key));
-        self.keys.extend(after);
+    fn all(&self) -> impl Iterator<Item = Subject> {
+        let config = &self.config;
+        let applications = config.applications.keys().copied().map(Subject::Application);
+        let apis = config.apis.keys().copied().map(Subject::Api);
+        let consumers = config.consumers.keys().copied().map(Subject::Consumer);
+        applications.chain(apis).chain(consumers).chain([Subject::Cluster])
     }
 
-    fn routes(&self, app: Id) -> Keys {
-        let Some(parent) = self.config.applications.get(&app) else { return Keys::new() };
-        let apis = self.config.apis.iter().filter(|(_, (of, _))| *of == app);
-        apis.flat_map(|(id, (_, spec))| api(*id, app, parent, spec, &Surroundings::NONE)).collect()
-    }
-
-    fn put_application(&mut self, id: Id, spec: ApplicationSpec) {
-        let old = self.config.applications.get(&id);
-        let mut before =
-            old.map(|old| application(id, old, &Surroundings::NONE)).unwrap_or_default();
-        let mut after = application(id, &spec, &Surroundings::NONE);
-        let touched = old.is_none_or(|old| touches_routes(old, &spec));
-        if touched {
-            before.extend(self.routes(id));
-        }
-        self.config.applications.insert(id, spec);
-        if touched {
-            after.extend(self.routes(id));
-        }
-        self.swap(&before, after);
-    }
-
-    fn put_api(&mut self, id: Id, spec: ApiSpec) {
-        let app = application_of(id);
-        let Some(parent) = self.config.applications.get(&app) else { return };
-        let after = api(id, app, parent, &spec, &Surroundings::NONE);
-        let before = match self.config.apis.get(&id) {
-            Some((_, old)) => api(id, app, parent, old, &Surroundings::NONE),
-            None => Keys::new(),
+    fn references(&self, subject: Subject) -> References {
+        let config = &self.config;
+        let found = match subject {
+            Subject::Cluster => Some(References::of_plugins(&config.plugins)),
+            Subject::Application(id) => {
+                config.applications.get(&id).map(References::of_application)
+            }
+            Subject::Api(id) => {
+                config.apis.get(&id).map(|(_, spec)| References::of_plugins(&spec.plugins))
+            }
+            Subject::Consumer(id) => {
+                config.consumers.get(&id).map(|spec| References::of_plugins(&spec.plugins))
+            }
+            Subject::Certificate(_) | Subject::ServiceRegistry(_) | Subject::LoadedPlugins => None,
         };
-        self.config.apis.insert(id, (app, spec));
-        self.swap(&before, after);
+        found.unwrap_or_default()
     }
 
-    fn delete_application(&mut self, id: Id) {
-        let mut before = self.routes(id);
-        self.config.apis.retain(|_, (app, _)| *app != id);
-        if let Some(old) = self.config.applications.remove(&id) {
-            before.extend(application(id, &old, &Surroundings::NONE));
+    /// What `references` lead to, and nothing else.
+    fn around(&self, references: &References) -> Surroundings {
+        let mut around = Surroundings::of(&self.config);
+        around.labelled_consumers.retain(|label, _| references.labels.contains(label));
+        around.log_collections.retain(|id, _| references.resources.contains(id));
+        around.service_registries.retain(|id, _| references.resources.contains(id));
+        around
+    }
+
+    fn translated(&self, subject: Subject) -> Keys {
+        let config = &self.config;
+        let around = self.around(&self.references(subject));
+        let found = match subject {
+            Subject::Cluster => {
+                Some(cluster(config.id, &config.settings, &config.plugins, &around))
+            }
+            Subject::Application(id) => {
+                config.applications.get(&id).map(|spec| application(id, spec, &around))
+            }
+            Subject::Api(id) => config.apis.get(&id).and_then(|(app, spec)| {
+                Some(api(id, *app, config.applications.get(app)?, spec, &around))
+            }),
+            Subject::Consumer(id) => {
+                config.consumers.get(&id).map(|spec| consumer(id, spec, &around))
+            }
+            Subject::Certificate(id) => {
+                config.certificates.get(&id).map(|(spec, snis)| certificate(id, spec, snis))
+            }
+            Subject::ServiceRegistry(id) => {
+                config.service_registries.get(&id).map(|spec| service_registry(id, spec))
+            }
+            Subject::LoadedPlugins => Some(loaded_plugins(&config.plugin_states)),
+        };
+        found.unwrap_or_default()
+    }
+
+    fn apis(&self, app: Id) -> Vec<Subject> {
+        let apis = self.config.apis.iter().filter(|(_, (of, _))| *of == app);
+        apis.map(|(id, _)| Subject::Api(*id)).collect()
+    }
+
+    /// What has to be translated anew when consumers gain or lose these labels.
+    fn naming(&self, labels: &[String]) -> Vec<Subject> {
+        let names =
+            |one: &Subject| labels.iter().any(|label| self.references(*one).labels.contains(label));
+        self.all().filter(names).collect()
+    }
+
+    /// What has to be translated anew when a log collection or a service registry changes.
+    fn binding(&self, id: Id) -> impl Iterator<Item = Subject> {
+        self.all().filter(move |one| self.references(*one).resources.contains(&id))
+    }
+
+    fn labels(&self, consumer: Id) -> Vec<String> {
+        self.config.consumers.get(&consumer).map(|spec| spec.labels.clone()).unwrap_or_default()
+    }
+
+    fn touched(&self, edit: &Edit) -> BTreeSet<Subject> {
+        let mut touched = Vec::new();
+        match edit {
+            Edit::PutApplication(id, spec) => {
+                touched.push(Subject::Application(*id));
+                let old = self.config.applications.get(id);
+                if old.is_none_or(|old| touches_routes(old, spec)) {
+                    touched.extend(self.apis(*id));
+                }
+            }
+            Edit::DeleteApplication(id) => {
+                touched.push(Subject::Application(*id));
+                touched.extend(self.apis(*id));
+            }
+            Edit::PutApi(id, _) | Edit::DeleteApi(id) => touched.push(Subject::Api(*id)),
+            Edit::PutConsumer(id, spec) => {
+                touched.push(Subject::Consumer(*id));
+                let mut moved = self.labels(*id);
+                moved.extend(spec.labels.clone());
+                touched.extend(self.naming(&moved));
+            }
+            Edit::DeleteConsumer(id) => {
+                touched.push(Subject::Consumer(*id));
+                touched.extend(self.naming(&self.labels(*id)));
+            }
+            Edit::PutCertificate(id, ..) | Edit::DeleteCertificate(id) => {
+                touched.push(Subject::Certificate(*id));
+            }
+            Edit::PutCluster(..) => touched.push(Subject::Cluster),
+            Edit::PutPlugin(..) => touched.push(Subject::LoadedPlugins),
+            Edit::PutLogCollection(id, _) | Edit::DeleteLogCollection(id) => {
+                touched.extend(self.binding(*id));
+            }
+            Edit::PutServiceRegistry(id, _) | Edit::DeleteServiceRegistry(id) => {
+                touched.push(Subject::ServiceRegistry(*id));
+                touched.extend(self.binding(*id));
+            }
         }
-        self.swap(&before, Keys::new());
+        touched.into_iter().collect()
     }
 
-    fn delete_api(&mut self, id: Id) {
-        if let Some((app, old)) = self.config.apis.remove(&id)
-            && let Some(parent) = self.config.applications.get(&app)
-        {
-            self.swap(&api(id, app, parent, &old, &Surroundings::NONE), Keys::new());
+    fn write(&mut self, edit: Edit) {
+        let config = &mut self.config;
+        match edit {
+            Edit::PutApplication(id, spec) => {
+                config.applications.insert(id, spec);
+            }
+            Edit::DeleteApplication(id) => {
+                config.applications.remove(&id);
+                config.apis.retain(|_, (app, _)| *app != id);
+            }
+            Edit::PutApi(id, spec) => {
+                let app = application_of(id);
+                if config.applications.contains_key(&app) {
+                    config.apis.insert(id, (app, spec));
+                }
+            }
+            Edit::DeleteApi(id) => {
+                config.apis.remove(&id);
+            }
+            Edit::PutConsumer(id, spec) => {
+                config.consumers.insert(id, spec);
+            }
+            Edit::DeleteConsumer(id) => {
+                config.consumers.remove(&id);
+            }
+            Edit::PutCertificate(id, spec, snis) => {
+                config.certificates.insert(id, (spec, snis));
+            }
+            Edit::DeleteCertificate(id) => {
+                config.certificates.remove(&id);
+            }
+            Edit::PutCluster(settings, plugins) => {
+                config.settings = settings;
+                config.plugins = plugins;
+            }
+            other => self.write_other(other),
+        }
+    }
+
+    fn write_other(&mut self, edit: Edit) {
+        let config = &mut self.config;
+        match edit {
+            Edit::PutPlugin(name, state) => {
+                config.plugin_states.insert(name, state);
+            }
+            Edit::PutLogCollection(id, spec) => {
+                config.log_collections.insert(id, spec);
+            }
+            Edit::DeleteLogCollection(id) => {
+                config.log_collections.remove(&id);
+            }
+            Edit::PutServiceRegistry(id, spec) => {
+                config.service_registries.insert(id, spec);
+            }
+            Edit::DeleteServiceRegistry(id) => {
+                config.service_registries.remove(&id);
+            }
+            other => unreachable!("{other:?} is written elsewhere"),
         }
     }
 
     fn apply(&mut self, edit: Edit) {
-        match edit {
-            Edit::PutApplication(id, spec) => self.put_application(id, spec),
-            Edit::DeleteApplication(id) => self.delete_application(id),
-            Edit::PutApi(id, spec) => self.put_api(id, spec),
-            Edit::DeleteApi(id) => self.delete_api(id),
-            Edit::PutConsumer(id, spec) => {
-                let after = consumer(id, &spec, &Surroundings::NONE);
-                let old = self.config.consumers.insert(id, spec);
-                self.swap(
-                    &old.map(|old| consumer(id, &old, &Surroundings::NONE)).unwrap_or_default(),
-                    after,
-                );
-            }
-            Edit::DeleteConsumer(id) => {
-                let old = self.config.consumers.remove(&id);
-                let before =
-                    old.map(|old| consumer(id, &old, &Surroundings::NONE)).unwrap_or_default();
-                self.swap(&before, Keys::new());
-            }
-            Edit::PutCertificate(id, spec, snis) => {
-                let after = certificate(id, &spec, &snis);
-                let old = self.config.certificates.insert(id, (spec, snis));
-                let before = old.map(|(old, snis)| certificate(id, &old, &snis));
-                self.swap(&before.unwrap_or_default(), after);
-            }
-            Edit::DeleteCertificate(id) => {
-                let old = self.config.certificates.remove(&id);
-                let before = old.map(|(old, snis)| certificate(id, &old, &snis));
-                self.swap(&before.unwrap_or_default(), Keys::new());
-            }
-            Edit::PutCluster(settings, plugins) => {
-                let id = self.config.id;
-                let before =
-                    cluster(id, &self.config.settings, &self.config.plugins, &Surroundings::NONE);
-                let after = cluster(id, &settings, &plugins, &Surroundings::NONE);
-                self.config.settings = settings;
-                self.config.plugins = plugins;
-                self.swap(&before, after);
-            }
-            Edit::PutPlugin(name, state) => {
-                let before = loaded_plugins(&self.config.plugin_states);
-                self.config.plugin_states.insert(name, state);
-                self.swap(&before, loaded_plugins(&self.config.plugin_states));
-            }
-        }
+        let touched = self.touched(&edit);
+        let translated = |kept: &Self| -> Keys {
+            touched.iter().flat_map(|subject| kept.translated(*subject)).collect()
+        };
+        let before = translated(self);
+        self.write(edit);
+        let after = translated(self);
+        self.keys.retain(|key, _| !before.contains_key(key));
+        self.keys.extend(after);
     }
 }
 
@@ -290,8 +409,9 @@ proptest! {
 
     #[test]
     fn applications_of_the_strategy_pass(parent in strategies::application(), spec in strategies::api()) {
-        prop_assert_eq!(check_application(&parent, &Surroundings::NONE), vec![]);
-        prop_assert_eq!(check_api(&parent, &spec, &Surroundings::NONE), vec![]);
+        let around = strategies::surroundings();
+        prop_assert_eq!(check_application(&parent, &around), vec![]);
+        prop_assert_eq!(check_api(&parent, &spec, &around), vec![]);
     }
 
     #[test]
@@ -299,7 +419,11 @@ proptest! {
         consumer in strategies::consumer("a".into()),
         certificate in strategies::certificate(),
         settings in strategies::cluster_settings(),
+        collection in strategies::log_collection(),
+        registry in strategies::service_registry(),
     ) {
+        prop_assert_eq!(check_log_collection(&collection.1), vec![]);
+        prop_assert_eq!(check_service_registry(&registry.1), vec![]);
         prop_assert_eq!(check_consumer(&consumer, &Surroundings::NONE), vec![]);
         prop_assert_eq!(check_certificate(&certificate.0, &certificate.1), vec![]);
         prop_assert_eq!(check_cluster(&settings, &Plugins::new(), &Surroundings::NONE), vec![]);
@@ -311,11 +435,12 @@ proptest! {
         mut spec in wild_api(),
     ) {
         (parent.active, spec.active) = (0, 0);
-        let mut keys = application(id(1), &parent, &Surroundings::NONE);
-        let route = api(id(2), id(1), &parent, &spec, &Surroundings::NONE);
+        let around = strategies::surroundings();
+        let mut keys = application(id(1), &parent, &around);
+        let route = api(id(2), id(1), &parent, &spec, &around);
         prop_assert_eq!((keys.is_empty(), route.len()), (false, 1));
-        if check_application(&parent, &Surroundings::NONE).is_empty() {
-            if check_api(&parent, &spec, &Surroundings::NONE).is_empty() {
+        if check_application(&parent, &around).is_empty() {
+            if check_api(&parent, &spec, &around).is_empty() {
                 keys.extend(route);
             }
             prop_assert_eq!(faults(&keys), Vec::<String>::new());
@@ -324,7 +449,7 @@ proptest! {
 
     #[test]
     fn plugins_of_a_cluster_pass(plugins in strategies::cluster_plugins()) {
-        prop_assert_eq!(check_cluster(&ClusterSettings::default(), &plugins, &Surroundings::NONE), vec![]);
+        prop_assert_eq!(check_cluster(&ClusterSettings::default(), &plugins, &strategies::surroundings()), vec![]);
     }
 
     #[test]

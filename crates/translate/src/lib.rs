@@ -17,6 +17,8 @@ mod laws;
 mod loaded_plugin;
 mod path;
 mod plugins;
+mod references;
+mod service_registry;
 #[cfg(any(test, feature = "strategies"))]
 pub mod strategies;
 mod surroundings;
@@ -26,7 +28,8 @@ use std::collections::BTreeMap;
 
 use gantry_model::Id;
 use gantry_model::config::{
-    ApiSpec, ApplicationSpec, CertificateSpec, ClusterSettings, ConsumerSpec, PluginStates, Plugins,
+    ApiSpec, ApplicationSpec, CertificateSpec, ClusterSettings, ConsumerSpec, LogCollectionSpec,
+    PluginStates, Plugins, ServiceRegistrySpec,
 };
 
 pub use api::{api, warning};
@@ -34,13 +37,15 @@ pub use application::{application, touches_routes};
 pub use certificate::certificate;
 pub use check::{
     check_api, check_application, check_certificate, check_cluster, check_consumer,
-    check_plugin_metadata,
+    check_log_collection, check_plugin_metadata, check_service_registry,
 };
 pub use cluster::cluster;
 pub use consumer::consumer;
 pub use document::rank;
 pub use loaded_plugin::{NEEDED, is_loaded, loaded_plugins};
 pub use plugins::{Use, uses};
+pub use references::{References, registries};
+pub use service_registry::{service_registry, startup_registry};
 pub use surroundings::Surroundings;
 pub use upstream::upstream_id;
 
@@ -62,6 +67,8 @@ pub struct ClusterConfig {
     pub consumers: BTreeMap<Id, ConsumerSpec>,
     /// Each with the server names that were read in it.
     pub certificates: BTreeMap<Id, (CertificateSpec, Vec<String>)>,
+    pub log_collections: BTreeMap<Id, LogCollectionSpec>,
+    pub service_registries: BTreeMap<Id, ServiceRegistrySpec>,
 }
 
 /// Every key of a cluster. Equals the union of what the functions per resource answer.
@@ -83,6 +90,9 @@ pub fn full(config: &ClusterConfig) -> Keys {
     }
     for (id, (spec, snis)) in &config.certificates {
         keys.extend(certificate(*id, spec, snis));
+    }
+    for (id, spec) in &config.service_registries {
+        keys.extend(service_registry(*id, spec));
     }
     keys
 }

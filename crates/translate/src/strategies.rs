@@ -6,19 +6,21 @@ use gantry_model::config::cluster::{
     ObservabilitySettings, Position, ReplaceFrom, ServerHeader,
 };
 use gantry_model::config::upstream::{
-    ActiveCheck, ActiveProbe, Checks, HealthRule, LoadBalancing, PassiveCheck, PassiveProbe,
-    ProbeType, Scheme, Target, Timeout, Upstream,
+    ActiveCheck, ActiveProbe, Checks, HealthRule, KubernetesService, LoadBalancing, PassiveCheck,
+    PassiveProbe, ProbeType, Scheme, ServiceDiscovery, Target, Timeout, Upstream,
 };
 use gantry_model::config::{
     ApiPath, ApiSpec, ApiType, ApplicationSpec, CertificateSpec, CertificateType, ConsumerSpec,
-    Expression, Operator, PathType, PluginState, Plugins, Protocol, Relationship, RouteControl,
-    Subject, UpstreamVersion,
+    Expression, LogCollectionSpec, LoggerType, Operator, PathType, PluginState, Plugins, Protocol,
+    RegistryType, Relationship, RouteControl, ServiceRegistrySpec, Subject, UpstreamVersion,
 };
 use proptest::collection::vec;
 use proptest::option::{of, weighted};
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 use serde_json::{Value, json};
+
+use crate::Surroundings;
 
 fn text() -> impl Strategy<Value = String> {
     "[ -~äß中]{0,40}"
@@ -28,8 +30,25 @@ fn name() -> impl Strategy<Value = String> {
     "[a-zA-Z][a-zA-Z0-9 _-]{0,20}"
 }
 
+/// Labels of all resources: few, so that those that `acl` names are often those of a consumer.
+const LABELS: [&str; 3] = ["team-a", "team-b", "x_1"];
+
 fn labels() -> impl Strategy<Value = Vec<String>> {
-    subsequence(vec!["team-a".to_owned(), "team-b".to_owned(), "x_1".to_owned()], 0..=3)
+    subsequence(LABELS.map(str::to_owned).to_vec(), 0..=LABELS.len())
+}
+
+/// Who is let in or kept out, by name and by label.
+fn acl() -> impl Strategy<Value = Value> {
+    let names = subsequence(vec!["a", "consumer_0", "consumer_1"], 0..=3);
+    let labels = subsequence(LABELS.to_vec(), 0..=LABELS.len());
+    (any::<bool>(), names, labels).prop_map(|(allow, mut names, labels)| {
+        if labels.is_empty() && names.is_empty() {
+            names.push("b");
+        }
+        let (mode, word) = if allow { ("Allow", "allowed") } else { ("Deny", "denied") };
+        let consumers = format!("{word}_consumers");
+        json!({ "mode": mode, consumers: names, format!("{word}_consumer_labels"): labels })
+    })
 }
 
 fn published() -> impl Strategy<Value = u8> {
@@ -80,11 +99,113 @@ fn guarded_plugins() -> impl Strategy<Value = Plugins> {
         ("key-auth", json!({})),
         ("basic-auth", json!({ "hide_credentials": true })),
         ("authentication", json!({ "type": "jwt-auth", "strip_credentials": true })),
-        ("acl", json!({ "mode": "Deny", "denied_consumers": ["a"], "rejected_status_code": 401 })),
     ]);
-    (plugins(), of(guard)).prop_map(|(mut plugins, guard)| {
-        plugins.extend(guard.map(|(name, config)| (name.to_owned(), config)));
+    (plugins(), of(guard), of(acl()), of(logging())).prop_map(|(mut plugins, guard, acl, logging)| {
+        let acl = acl.map(|acl| ("acl", acl));
+        let more = guard.into_iter().chain(acl).chain(logging);
+        plugins.extend(more.map(|(name, config)| (name.to_owned(), config)));
         plugins
+    })
+}
+
+/// Log collections there may be: few, so that they are often bound. Each keeps its type for life,
+/// so that any two of different types go together.
+const COLLECTIONS: [(i64, LoggerType); 3] =
+    [(1, LoggerType::HttpLogger), (2, LoggerType::KafkaLogger), (3, LoggerType::HttpLogger)];
+
+/// Service registries there may be.
+const REGISTRIES: [i64; 3] = [11, 12, 13];
+
+fn some_id(number: i64) -> Id {
+    Id::new(number).expect("a positive number")
+}
+
+/// One of a few log collections.
+pub fn log_collection() -> impl Strategy<Value = (Id, LogCollectionSpec)> {
+    let format = select(vec![json!({ "at": "$time_iso8601" }), json!({ "host": "$host" })]);
+    (select(COLLECTIONS.to_vec()), text(), 1..9_u8, of(format)).prop_map(
+        |((number, kind), description, timeout, format)| {
+            let mut spec = match kind {
+                LoggerType::HttpLogger => {
+                    json!({ "uri": "http://logs:9000", "auth_header": "s3cret" })
+                }
+                LoggerType::KafkaLogger => json!({
+                    "brokers": [{ "host": "kafka", "port": 9092 }], "kafka_topic": "access"
+                }),
+            };
+            spec["timeout"] = json!(timeout);
+            if let Some(format) = format {
+                spec["log_format"] = format;
+            }
+            let spec = spec.as_object().cloned().unwrap_or_default();
+            let name = format!("collection_{number}");
+            (some_id(number), LogCollectionSpec { name, description, kind, spec })
+        },
+    )
+}
+
+/// One of a few service registries, in use or not.
+pub fn service_registry() -> impl Strategy<Value = (Id, ServiceRegistrySpec)> {
+    let token = select(vec![
+        json!({ "service_account_token_value": "s3cret" }),
+        json!({ "service_account_token_file": "/var/run/secrets/token" }),
+    ]);
+    let namespaces = select(vec![
+        Value::Null,
+        json!({ "operator": "equal", "patterns": ["shop"] }),
+        json!({ "operator": "not_match", "patterns": ["^kube-", "test$"] }),
+    ]);
+    let labels = subsequence(
+        vec![
+            json!({ "key": "app", "operator": "equal", "value": "shop" }),
+            json!({ "key": "tier", "operator": "in", "value": "a,b" }),
+            json!({ "key": "old", "operator": "not_exists" }),
+        ],
+        0..=3,
+    );
+    let parts = (select(REGISTRIES.to_vec()), any::<bool>(), token, namespaces, labels);
+    parts.prop_map(|(number, enabled, mut kubernetes, namespaces, labels)| {
+        kubernetes["api_server"] = json!({ "host": "10.0.0.1", "port": 6443 });
+        kubernetes["namespace_selector"] = namespaces;
+        kubernetes["endpoints_label_selectors"] = json!(labels);
+        let spec = json!({ "name": format!("registry_{number}"), "type": "kubernetes",
+            "enabled": enabled, "kubernetes": kubernetes });
+        (some_id(number), serde_json::from_value(spec).expect("a registry"))
+    })
+}
+
+/// The surroundings in which all resources of these strategies are valid.
+#[must_use]
+pub fn surroundings() -> Surroundings {
+    let collection = |(number, kind): (i64, LoggerType)| {
+        let spec = match kind {
+            LoggerType::HttpLogger => json!({ "uri": "http://logs:9000" }),
+            LoggerType::KafkaLogger => json!({
+                "brokers": [{ "host": "kafka", "port": 9092 }], "kafka_topic": "access"
+            }),
+        };
+        let spec = spec.as_object().cloned().unwrap_or_default();
+        let name = format!("collection_{number}");
+        (some_id(number), LogCollectionSpec { name, description: String::new(), kind, spec })
+    };
+    Surroundings {
+        log_collections: COLLECTIONS.map(collection).into(),
+        service_registries: REGISTRIES.map(|number| (some_id(number), true)).into(),
+        ..Surroundings::default()
+    }
+}
+
+/// Log collections of different types, bound in one of the ways there are.
+fn logging() -> impl Strategy<Value = (&'static str, Value)> {
+    let ids = (of(select(vec!["1", "3"])), of(Just("2")));
+    let form = select(vec!["logging", "disabled", "log_collections"]);
+    (ids, form).prop_map(|((http, kafka), form)| {
+        let ids: Vec<&str> = http.into_iter().chain(kafka).collect();
+        match form {
+            "log_collections" => (form, json!(ids)),
+            "logging" => (form, json!({ "log_collections": ids })),
+            _ => ("logging", json!({ "log_collections": ids, "_meta": { "disable": true } })),
+        }
     })
 }
 
@@ -158,15 +279,27 @@ fn upstream() -> impl Strategy<Value = Upstream> {
         read,
     });
     let tls = of(1..9_i64).prop_map(|certificate| certificate.and_then(Id::new));
-    let parts =
-        (vec(target, 1..4), balancing, host_mode, of(timeout), of(0..5_u32), tls, of(checks()));
-    parts.prop_map(|(targets, (lb_type, key), (mode, host), timeout, retries, tls, checks)| {
+    let discovery = weighted(0.3, select(REGISTRIES.to_vec())).prop_map(|registry| {
+        registry.map(|registry| ServiceDiscovery {
+            service_registry: RegistryType::Kubernetes,
+            service_registry_id: some_id(registry),
+            kubernetes_service: KubernetesService {
+                namespace: "shop".into(),
+                name: "orders".into(),
+                port: "http".into(),
+            },
+        })
+    });
+    let nodes = (vec(target, 1..4), discovery);
+    let parts = (nodes, balancing, host_mode, of(timeout), of(0..5_u32), tls, of(checks()));
+    parts.prop_map(|(nodes, (lb_type, key), (mode, host), timeout, retries, tls, checks)| {
+        let (targets, service_discovery) = nodes;
         Upstream {
             scheme: if tls.is_some() { Scheme::Https } else { Scheme::Http },
             lb_type,
             hash_key: key.into(),
-            service_discovery: None,
-            targets,
+            targets: if service_discovery.is_some() { Vec::new() } else { targets },
+            service_discovery,
             retries,
             timeout,
             upstream_host_mode: mode.into(),
@@ -329,16 +462,19 @@ pub fn consumer(name: String) -> impl Strategy<Value = ConsumerSpec> {
         ],
         0..=4,
     );
-    (text(), credentials, plugins(), labels()).prop_map(
-        move |(description, credentials, plugins, labels)| ConsumerSpec {
-            name: name.clone(),
-            description,
-            credentials: credentials
-                .into_iter()
-                .map(|(name, fields)| (name.into(), fields))
-                .collect(),
-            plugins,
-            labels,
+    (text(), credentials, plugins(), weighted(0.2, acl()), labels()).prop_map(
+        move |(description, credentials, mut plugins, acl, labels)| {
+            plugins.extend(acl.map(|acl| ("acl".to_owned(), acl)));
+            ConsumerSpec {
+                name: name.clone(),
+                description,
+                credentials: credentials
+                    .into_iter()
+                    .map(|(name, fields)| (name.into(), fields))
+                    .collect(),
+                plugins,
+                labels,
+            }
         },
     )
 }
@@ -415,14 +551,21 @@ pub fn cluster_settings() -> impl Strategy<Value = ClusterSettings> {
 pub fn cluster_plugins() -> impl Strategy<Value = Plugins> {
     let some: Vec<(&str, Value)> = vec![
         ("authentication", json!({ "type": "key-auth", "header": "x-key" })),
-        ("acl", json!({ "mode": "Allow", "allowed_consumers": ["a"] })),
-        ("logging", json!({ "log_collections": [], "http-logger": { "uri": "http://logs:9000" } })),
+        ("logging", json!({ "log_collections": ["2"], "http-logger": { "uri": "http://logs:9000" } })),
+        ("log_collections", json!(["3"])),
         ("prometheus", json!({ "prefer_name": true })),
         ("ip-restriction", json!({ "whitelist": ["127.0.0.1"] })),
         ("request-id", json!({})),
     ];
-    subsequence(some, 0..=6)
-        .prop_map(|list| list.into_iter().map(|(name, config)| (name.into(), config)).collect())
+    (subsequence(some, 0..=6), of(acl())).prop_map(|(list, acl)| {
+        let all = list.into_iter().chain(acl.map(|acl| ("acl", acl)));
+        let mut plugins: Plugins = all.map(|(name, config)| (name.into(), config)).collect();
+        // Both together would be two loggers of one type.
+        if plugins.contains_key("logging") {
+            plugins.remove("log_collections");
+        }
+        plugins
+    })
 }
 
 /// A decision about a plugin that none of the other strategies uses, so that it may be unloaded.

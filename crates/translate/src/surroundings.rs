@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use gantry_model::Id;
+use gantry_model::config::LogCollectionSpec;
+
 use crate::ClusterConfig;
 
 /// The neighbours a resource refers to. Those it does not refer to may be absent: what is translated
@@ -10,11 +13,19 @@ use crate::ClusterConfig;
 pub struct Surroundings {
     /// Names of the consumers that carry a label, by label; for `acl`.
     pub labelled_consumers: BTreeMap<String, BTreeSet<String>>,
+    /// For `logging`.
+    pub log_collections: BTreeMap<Id, LogCollectionSpec>,
+    /// Whether each service registry is in use; for upstreams.
+    pub service_registries: BTreeMap<Id, bool>,
 }
 
 impl Surroundings {
     /// For what stands alone.
-    pub const NONE: Self = Self { labelled_consumers: BTreeMap::new() };
+    pub const NONE: Self = Self {
+        labelled_consumers: BTreeMap::new(),
+        log_collections: BTreeMap::new(),
+        service_registries: BTreeMap::new(),
+    };
 
     /// All neighbours there are in a cluster.
     #[must_use]
@@ -26,6 +37,11 @@ impl Surroundings {
                 names.insert(consumer.name.clone());
             }
         }
-        Self { labelled_consumers }
+        let registries = config.service_registries.iter();
+        Self {
+            labelled_consumers,
+            log_collections: config.log_collections.clone(),
+            service_registries: registries.map(|(id, spec)| (*id, spec.enabled)).collect(),
+        }
     }
 }

@@ -8,9 +8,9 @@ use gantry_model::config::upstream::{LoadBalancing, Scheme, Target, Timeout, Ups
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::Keys;
 use crate::document::{Directory, Document};
-use crate::health;
+use crate::service_registry::service_name;
+use crate::{Keys, Surroundings, health};
 
 /// Id of the upstream of one version: versions are free text, so the id holds their hash.
 #[must_use]
@@ -20,7 +20,7 @@ pub fn upstream_id(app: Id, version: &str) -> String {
 }
 
 /// Adds the upstream of one version of the application `app` called `name`.
-pub fn store(keys: &mut Keys, app: Id, name: &str, entry: &UpstreamVersion) {
+pub fn store(keys: &mut Keys, app: Id, name: &str, entry: &UpstreamVersion, around: &Surroundings) {
     let UpstreamVersion { upstream, version, client_cert_id: _ } = entry;
     let id = upstream_id(app, version);
     let mut document = Document::with_id(&id);
@@ -28,7 +28,7 @@ pub fn store(keys: &mut Keys, app: Id, name: &str, entry: &UpstreamVersion) {
     document.put("labels", json!({ "cp.app": app.to_string() }));
     put_balancing(&mut document, upstream);
     document.put("scheme", scheme(upstream.scheme));
-    document.put("nodes", upstream.targets.iter().map(node).collect::<Vec<Value>>());
+    put_nodes(&mut document, upstream, around);
     document.put_some("retries", upstream.retries);
     document.put_some("timeout", upstream.timeout.map(timeout));
     match upstream.upstream_host_mode.as_str() {
@@ -52,6 +52,23 @@ fn scheme(scheme: Scheme) -> &'static str {
     match scheme {
         Scheme::Http => "http",
         Scheme::Https => "https",
+    }
+}
+
+/// The targets, or where to look for them. In a registry that is switched off nothing is found:
+/// without nodes, every gateway answers 503.
+fn put_nodes(document: &mut Document, upstream: &Upstream, around: &Surroundings) {
+    match &upstream.service_discovery {
+        None => {
+            document.put("nodes", upstream.targets.iter().map(node).collect::<Vec<Value>>());
+        }
+        Some(discovery)
+            if around.service_registries.get(&discovery.service_registry_id) == Some(&true) =>
+        {
+            document.put("discovery_type", "kubernetes");
+            document.put("service_name", service_name(discovery));
+        }
+        Some(_) => document.put("nodes", json!([])),
     }
 }
 

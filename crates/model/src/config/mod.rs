@@ -10,6 +10,8 @@ pub mod cluster;
 pub mod consumer;
 pub mod expression;
 pub mod loaded_plugin;
+pub mod log_collection;
+pub mod service_registry;
 pub mod upstream;
 
 use serde::{Deserialize, Deserializer};
@@ -25,6 +27,8 @@ pub use loaded_plugin::{
     LoadedPlugin, NamedRef, PluginLoad, PluginMetadataUpdate, PluginReference, PluginState,
     PluginStates,
 };
+pub use log_collection::{LogCollection, LogCollectionSpec, LoggerType};
+pub use service_registry::{RegistryType, ServiceRegistry, ServiceRegistrySpec};
 pub use upstream::{Upstream, UpstreamVersion};
 
 /// Plugin configurations by plugin name.

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::null_as_default;
+use super::{RegistryType, null_as_default};
 use crate::Id;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,8 +45,7 @@ pub struct Timeout {
 /// Contract, schema `UpstreamServiceDiscovery`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServiceDiscovery {
-    /// `"kubernetes"`, or the integer 1 in the Go SDK's spelling.
-    pub service_registry: Value,
+    pub service_registry: RegistryType,
     pub service_registry_id: Id,
     pub kubernetes_service: KubernetesService,
 }
@@ -56,8 +54,8 @@ pub struct ServiceDiscovery {
 pub struct KubernetesService {
     pub namespace: String,
     pub name: String,
-    /// Name of the port, or its number as sent.
-    pub port: Value,
+    /// Name of the port; its number only helps where it has no name.
+    pub port: String,
 }
 
 /// Contract, schema `Upstream`.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod account;
+mod acl;
 mod alert_history;
 mod alert_policy;
 mod alert_webhook;

@@ -25,7 +25,7 @@ pub fn check_application(spec: &ApplicationSpec, around: &Surroundings) -> Vec<V
     path::check_prefix(&mut report, &spec.path_prefix);
     check_versions(&mut report, spec);
     for (index, entry) in spec.upstreams.iter().enumerate() {
-        upstream::check(&mut report, &format!("upstreams[{index}]"), entry);
+        upstream::check(&mut report, &format!("upstreams[{index}]"), entry, around);
     }
     plugins::check(&mut report, Place::Application, &spec.plugins, around);
     let keys = crate::application::documents(some_id(), spec, around);

@@ -12,9 +12,11 @@ mod consumer;
 mod health;
 mod host;
 mod loaded_plugin;
+mod log_collection;
 mod path;
 mod plugins;
 mod schema;
+mod service_registry;
 mod upstream;
 
 use gantry_model::{Id, Violation};
@@ -25,6 +27,8 @@ pub use certificate::check_certificate;
 pub use cluster::check_cluster;
 pub use consumer::check_consumer;
 pub use loaded_plugin::check_plugin_metadata;
+pub use log_collection::check_log_collection;
+pub use service_registry::check_service_registry;
 
 /// Stands for the ids of what is checked: rules do not depend on them.
 fn some_id() -> Id {

@@ -3,10 +3,10 @@
 use gantry_model::config::Plugins;
 use serde_json::{Map, Value};
 
-use super::Report;
-use super::schema;
+use super::log_collection::check_binding;
+use super::{Report, schema};
 use crate::Surroundings;
-use crate::plugins::{AUTHENTICATION_TYPES, Group};
+use crate::plugins::{AUTHENTICATION_TYPES, AclMode, Group, LOG_COLLECTIONS};
 
 /// Whose plugins they are.
 #[derive(Clone, Copy, PartialEq)]
@@ -24,10 +24,6 @@ impl Place {
     }
 }
 
-const NO_LOG_COLLECTIONS: &str = "is not available yet, because this version has no log \
-                                  collections; use a logger plugin such as `http-logger`";
-const NO_LABELS: &str = "is not available yet; list the names of the consumers instead";
-
 /// Checks all plugins of one object.
 pub fn check(report: &mut Report, place: Place, plugins: &Plugins, around: &Surroundings) {
     let mut used: Vec<String> = plugins.keys().cloned().collect();
@@ -35,8 +31,6 @@ pub fn check(report: &mut Report, place: Place, plugins: &Plugins, around: &Surr
         let field = place.field(name);
         if let Some(group) = Group::of(name, config) {
             check_group(report, place, &field, group, around, &mut used);
-        } else if name == "log_collections" {
-            report.broken(field, NO_LOG_COLLECTIONS, "");
         } else if may_stand(report, place, &field, name) {
             schema::check(report, &field, name, config);
         }
@@ -55,7 +49,15 @@ fn check_group(
     match group {
         Group::Authentication(fields) => check_authentication(report, field, fields),
         Group::Acl(fields) => check_acl(report, field, fields),
-        Group::Logging(fields) => check_logging(report, field, fields),
+        Group::Logging(fields) => {
+            if let Some(list) = fields.get(LOG_COLLECTIONS) {
+                let field = format!("{field}.{LOG_COLLECTIONS}");
+                check_binding(report, &field, list, fields, around);
+            }
+        }
+        Group::LogCollections(list) => {
+            check_binding(report, field, list, &Map::new(), around);
+        }
     }
     for (name, config) in group.members(around) {
         let inner = if matches!(group, Group::Logging(_)) {
@@ -85,32 +87,23 @@ fn check_authentication(report: &mut Report, field: &str, fields: &Map<String, V
 }
 
 fn check_acl(report: &mut Report, field: &str, fields: &Map<String, Value>) {
-    for labels in ["allowed_consumer_labels", "denied_consumer_labels"] {
-        if fields.get(labels).and_then(Value::as_array).is_some_and(|list| !list.is_empty()) {
-            report.broken(format!("{field}.{labels}"), NO_LABELS, "");
-        }
-    }
-    let list = match fields.get("mode").and_then(Value::as_str) {
-        Some("Allow") => "allowed_consumers",
-        Some("Deny") => "denied_consumers",
-        _ => {
-            return report.broken(
-                format!("{field}.mode"),
-                "must be `Allow` or `Deny`",
-                r#""Allow""#,
-            );
-        }
+    let Some(mode) = AclMode::of(fields) else {
+        let rule = "must be `Allow` or `Deny`";
+        return report.broken(format!("{field}.mode"), rule, r#""Allow""#);
     };
-    if !fields.contains_key(list) {
-        let rule = "must list the names of at least one consumer";
-        report.broken(format!("{field}.{list}"), rule, r#"["mobile_app"]"#);
+    let labels = fields.get(mode.labels);
+    let texts = |labels: &Value| {
+        labels.as_array().is_some_and(|labels| labels.iter().all(Value::is_string))
+    };
+    if labels.is_some_and(|labels| !texts(labels)) {
+        let rule = "must be a list of labels of consumers";
+        report.broken(format!("{field}.{}", mode.labels), rule, r#"["partner"]"#);
     }
-}
-
-fn check_logging(report: &mut Report, field: &str, fields: &Map<String, Value>) {
-    let collections = fields.get("log_collections");
-    if collections.is_some_and(|list| list.as_array().is_none_or(|list| !list.is_empty())) {
-        report.broken(format!("{field}.log_collections"), NO_LOG_COLLECTIONS, "");
+    let no_names =
+        fields.get(mode.consumers).is_none_or(|names| names.as_array().is_some_and(Vec::is_empty));
+    if no_names && mode.labels_in(fields).next().is_none() {
+        let rule = format!("must name at least one consumer, or `{}` a label", mode.labels);
+        report.broken(format!("{field}.{}", mode.consumers), rule, r#"["mobile_app"]"#);
     }
 }
 

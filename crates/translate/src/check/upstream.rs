@@ -3,14 +3,16 @@
 use gantry_model::config::UpstreamVersion;
 use gantry_model::config::upstream::{LoadBalancing, Scheme, Upstream};
 
+use super::service_registry::check_discovery;
 use super::{Report, health, host};
+use crate::Surroundings;
 use crate::upstream::hash_on;
 
 /// Checks `upstreams[i]`, whose path is `field`.
-pub fn check(report: &mut Report, field: &str, entry: &UpstreamVersion) {
+pub fn check(report: &mut Report, field: &str, entry: &UpstreamVersion, around: &Surroundings) {
     let upstream = &entry.upstream;
     let inner = format!("{field}.upstream");
-    check_targets(report, &inner, upstream);
+    check_targets(report, &inner, upstream, around);
     if upstream.lb_type == LoadBalancing::ConsistentHash && hash_on(&upstream.hash_key).is_none() {
         let rule = "must be a variable such as `remote_addr`, `host`, `uri`, `arg_NAME`, \
                     `http_NAME`, `cookie_NAME` or `consumer_name`, or a text of several with `$`";
@@ -27,11 +29,13 @@ pub fn check(report: &mut Report, field: &str, entry: &UpstreamVersion) {
     }
 }
 
-fn check_targets(report: &mut Report, field: &str, upstream: &Upstream) {
-    if upstream.service_discovery.is_some() {
-        let rule = "is not available yet, because this version has no service registries; \
-                    list the nodes in `targets`";
-        report.broken(format!("{field}.service_discovery"), rule, "");
+fn check_targets(report: &mut Report, field: &str, upstream: &Upstream, around: &Surroundings) {
+    if let Some(discovery) = &upstream.service_discovery {
+        check_discovery(report, &format!("{field}.service_discovery"), discovery, around);
+        if !upstream.targets.is_empty() {
+            let rule = "must be empty beside `service_discovery`, which finds the targets";
+            report.broken(format!("{field}.targets"), rule, "[]");
+        }
     } else if upstream.targets.is_empty() {
         let example = r#"[{"host":"10.0.0.11","port":8080,"weight":1}]"#;
         report.broken(format!("{field}.targets"), "must hold at least one target", example);

@@ -1,7 +1,7 @@
 //! Applications and the services and upstreams they become.
 
 use gantry_translate::{Surroundings, api, application};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::build::{an_api, id, orders, route, service, upstream, value};
 
@@ -163,4 +163,31 @@ fn drafts_are_not_served() {
         api(id(2001), id(1001), &published, &an_api(&json!({ "active": 1 })), &Surroundings::NONE)
             .is_empty()
     );
+}
+
+#[test]
+fn labels_in_an_acl_stand_for_the_consumers_that_carry_them() {
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+    let labelled =
+        [("gold".to_owned(), names(&["zoe", "ann"])), ("silver".into(), names(&["ann"]))];
+    let around = Surroundings { labelled_consumers: labelled.into() };
+    let restriction = |acl: Value| {
+        let spec = orders(&json!({ "plugins": { "acl": acl } }));
+        let keys = application(id(1001), &spec, &around);
+        value(&keys, "/apisix/services/1001")["plugins"]["consumer-restriction"].clone()
+    };
+    let allow = restriction(json!({ "mode": "Allow", "allowed_consumers": ["bob", "zoe"],
+        "allowed_consumer_labels": ["gold", "silver"], "rejected_status_code": 401,
+        "error_message": "no" }));
+    let expected = json!({ "whitelist": ["bob", "zoe", "ann"], "rejected_code": 401,
+        "rejected_msg": "no" });
+    assert_eq!(allow, expected);
+    let deny = restriction(json!({ "mode": "Deny", "denied_consumer_labels": ["silver"],
+        "_meta": { "disable": true } }));
+    let expected = json!({ "blacklist": ["ann"], "rejected_code": 403,
+        "rejected_msg": "The consumer is forbidden.", "_meta": { "disable": true } });
+    assert_eq!(deny, expected);
+    // Nobody carries the label: nobody may come in, rather than everybody.
+    let nobody = restriction(json!({ "mode": "Allow", "allowed_consumer_labels": ["bronze"] }));
+    assert_eq!(nobody["whitelist"], json!(["#nobody"]));
 }

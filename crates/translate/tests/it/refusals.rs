@@ -140,17 +140,28 @@ fn our_own_plugins_name_their_own_fields() {
         (json!({ "authentication": { "type": "key-auth" }, "key-auth": {} }), "authentication"),
         (json!({ "acl": { "mode": "Allow", "allowed_consumers": [] } }), "acl.allowed_consumers"),
         (json!({ "acl": { "mode": "Deny" } }), "acl.denied_consumers"),
+        (
+            json!({ "acl": { "mode": "Deny", "denied_consumer_labels": [] } }),
+            "acl.denied_consumers",
+        ),
+        (
+            json!({ "acl": { "mode": "Allow", "allowed_consumers": [7] } }),
+            "acl.allowed_consumers[0]",
+        ),
         (json!({ "logging": { "log_collections": ["1"] } }), "logging.log_collections"),
         (json!({ "logging": { "http-logger": {} } }), "logging.http-logger.uri"),
         (json!({ "limit-count": { "count": 0, "time_window": 1 } }), "limit-count.count"),
     ] {
         assert_eq!(cluster(plugins.clone()), [field], "{plugins}");
     }
-    let labels = json!({ "acl": { "mode": "Allow", "allowed_consumers": ["a"], "allowed_consumer_labels": ["b"] } });
-    assert_eq!(cluster(labels), ["acl.allowed_consumer_labels"]);
+    for labels in [json!("b"), json!([1])] {
+        let acl =
+            json!({ "mode": "Deny", "denied_consumers": ["a"], "denied_consumer_labels": labels });
+        assert_eq!(cluster(json!({ "acl": acl })), ["acl.denied_consumer_labels"], "{labels}");
+    }
     let good = json!({
         "authentication": { "type": "jwt-auth", "strip_credentials": true },
-        "acl": { "mode": "Allow", "allowed_consumers": ["a"] },
+        "acl": { "mode": "Allow", "allowed_consumer_labels": ["partner"] },
     });
     assert_eq!(cluster(good), Vec::<String>::new());
 }
