@@ -1,17 +1,19 @@
 //! What tests share: the real binary as a child process, databases to throw away, an HTTP client, a
-//! mail server.
+//! mail server, an identity provider.
 //!
 //! Only for tests: everything panics with a readable sentence when it fails.
 
 pub mod client;
 pub mod contract;
 pub mod database;
+pub mod identity_provider;
 pub mod origin;
 pub mod process;
 pub mod smtp;
 
 pub use client::client;
 pub use database::Database;
+pub use identity_provider::{Browser, IdentityProvider};
 pub use origin::Origin;
 pub use process::Process;
 pub use smtp::MailServer;

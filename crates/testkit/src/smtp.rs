@@ -1,12 +1,14 @@
 //! A mail server that keeps what it receives: SMTP (RFC 5321) over a real socket, without TLS.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 /// A mail as it came in.
 #[derive(Clone, Debug, Default)]
@@ -22,14 +24,14 @@ pub struct Received {
 /// A running server; it ends with the test's runtime. It refuses recipients named `refused@…`.
 pub struct MailServer {
     pub address: SocketAddr,
-    received: Arc<Mutex<Vec<Received>>>,
+    received: Arc<watch::Sender<Vec<Received>>>,
 }
 
 impl MailServer {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound address");
-        let received = Arc::new(Mutex::new(Vec::new()));
+        let received = Arc::new(watch::Sender::new(Vec::new()));
         let kept = received.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -43,11 +45,20 @@ impl MailServer {
     /// Mails so far, oldest first.
     #[must_use]
     pub fn received(&self) -> Vec<Received> {
-        self.received.lock().expect("no panic holds the lock").clone()
+        self.received.borrow().clone()
+    }
+
+    /// The first mail, waiting until it comes.
+    pub async fn first(&self) -> Received {
+        let mut mails = self.received.subscribe();
+        let some = mails.wait_for(|mails| !mails.is_empty());
+        let mails = tokio::time::timeout(Duration::from_secs(30), some).await;
+        let mails = mails.expect("a mail within 30 seconds").expect("a server that runs");
+        mails.first().cloned().expect("at least one")
     }
 }
 
-async fn serve(stream: TcpStream, kept: Arc<Mutex<Vec<Received>>>) -> std::io::Result<()> {
+async fn serve(stream: TcpStream, kept: Arc<watch::Sender<Vec<Received>>>) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let (mut mail, mut line) = (Received::default(), String::new());
     stream.write_all(b"220 mail.example.com ESMTP\r\n").await?;
@@ -77,7 +88,7 @@ async fn serve(stream: TcpStream, kept: Arc<Mutex<Vec<Received>>>) -> std::io::R
             "DATA" => {
                 stream.write_all(b"354 Go ahead\r\n").await?;
                 mail.text = text(&mut stream).await?;
-                kept.lock().expect("no panic holds the lock").push(mail.clone());
+                kept.send_modify(|mails| mails.push(mail.clone()));
                 "250 Taken"
             }
             "RSET" | "NOOP" => "250 OK",

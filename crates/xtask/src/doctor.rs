@@ -1,4 +1,5 @@
-//! What a fresh machine lacks: installed from Debian's packages when root, named otherwise.
+//! What a fresh machine lacks: installed from Debian's packages when root, named otherwise. What comes
+//! from npm goes into the user's cache and needs no root.
 
 use crate::shell::{self, Outcome, has};
 
@@ -11,6 +12,8 @@ const TEST: &[Need] = &[
     ("etcdctl", "etcd-client"),
     ("curl", "curl"),
     ("python3", "python3"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
 ];
 const BENCH: &[Need] = &[("etcd", "etcd-server"), ("nginx", "nginx-light")];
 
@@ -29,7 +32,10 @@ pub fn run(word: &str) -> Outcome {
     if word == "test" && crate::postgres::programs().is_none() {
         packages.push("postgresql");
     }
-    if packages.is_empty() { Ok(()) } else { install(&packages) }
+    if !packages.is_empty() {
+        install(&packages)?;
+    }
+    if word == "test" { crate::identity_provider::install().map(|_| ()) } else { Ok(()) }
 }
 
 /// Servers live in sbin, which is not on everybody's path.

@@ -2,6 +2,7 @@
 
 mod check;
 mod doctor;
+mod identity_provider;
 mod postgres;
 mod shell;
 mod test;

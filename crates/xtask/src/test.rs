@@ -2,7 +2,7 @@
 
 use crate::postgres::Postgres;
 use crate::shell::{self, Outcome, step};
-use crate::{check, doctor};
+use crate::{check, doctor, identity_provider};
 
 pub fn run() -> Outcome {
     step("tools", || doctor::run("test"))?;
@@ -14,7 +14,11 @@ pub fn run() -> Outcome {
 fn test() -> Outcome {
     let postgres = Postgres::start()?;
     let url = postgres.url();
-    let environment = [("GANTRY_TEST_POSTGRES", url.as_str())];
+    let provider = identity_provider::install()?.display().to_string();
+    let environment = [
+        ("GANTRY_TEST_POSTGRES", url.as_str()),
+        ("GANTRY_TEST_IDENTITY_PROVIDER", provider.as_str()),
+    ];
     let arguments: &[&str] = if shell::has("cargo-nextest") {
         &["nextest", "run", "--release", "--workspace", "--no-fail-fast"]
     } else {
