@@ -115,6 +115,8 @@ pub struct SiteOptions {
     /// goes by the client's name.
     #[arg(long, env = "GANTRY_COMPAT_GO_SDK", value_enum, default_value = "auto")]
     pub compat_go_sdk: GoSdkMode,
+    #[command(flatten)]
+    pub oidc: OidcOptions,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -122,6 +124,35 @@ pub enum GoSdkMode {
     Auto,
     On,
     Off,
+}
+
+/// The identity provider that people may sign in with (OpenID Connect).
+#[derive(Args, Clone)]
+pub struct OidcOptions {
+    /// Issuer, exactly as the provider spells it, such as https://accounts.example.com
+    #[arg(long, env = "GANTRY_OIDC_ISSUER", requires = "oidc_client_id")]
+    pub oidc_issuer: Option<String>,
+    /// Our name at the provider; `<public-url>/api/v1/user/callback` is the redirect URI there.
+    #[arg(long, env = "GANTRY_OIDC_CLIENT_ID")]
+    pub oidc_client_id: Option<String>,
+    /// Our secret at the provider; without it we are a public client.
+    #[arg(long, env = "GANTRY_OIDC_CLIENT_SECRET", hide_env_values = true)]
+    pub oidc_client_secret: Option<String>,
+    /// What to ask the provider for, with commas.
+    #[arg(
+        long,
+        env = "GANTRY_OIDC_SCOPES",
+        value_delimiter = ',',
+        default_value = "openid,email,profile"
+    )]
+    pub oidc_scopes: Vec<String>,
+    /// Only addresses in these domains get an account; several with commas.
+    #[arg(long, env = "GANTRY_OIDC_ALLOWED_DOMAINS", value_delimiter = ',')]
+    pub oidc_allowed_domains: Vec<String>,
+    /// Whether people who come from the provider get an account without an invitation; without it,
+    /// they do if `--oidc-allowed-domains` is given.
+    #[arg(long, env = "GANTRY_OIDC_ALLOW_SIGNUP", num_args = 0..=1, default_missing_value = "true")]
+    pub oidc_allow_signup: Option<bool>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -1,6 +1,7 @@
 //! A write outside the configuration of clusters: one transaction holds what is written and its
 //! audit entries.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use futures::future::BoxFuture;
@@ -16,7 +17,9 @@ pub(crate) struct Act<'t> {
     pub(crate) tx: &'t mut Tx,
     pub(crate) app: App,
     pub(crate) now: Timestamp,
-    entries: Vec<Entry>,
+    ledger: Ledger,
+    /// In an order of their own, so that two writes never wait for each other's ledgers.
+    entries: BTreeMap<Ledger, Vec<Entry>>,
 }
 
 /// Runs `work` and appends what it noted to `ledger`. Nothing of a failing `work` stays, nor of any
@@ -39,9 +42,12 @@ where
     if cx.dry_run {
         tx.rehearse();
     }
-    let mut act = Act { tx, app: cx.app.clone(), now: cx.app.now(), entries: Vec::new() };
+    let (app, now) = (cx.app.clone(), cx.app.now());
+    let mut act = Act { tx, app, now, ledger, entries: BTreeMap::new() };
     let value = work(&mut act).await?;
-    audit::append(act.tx, &cx, &ledger, None, act.entries).await?;
+    for (ledger, entries) in act.entries {
+        audit::append(act.tx, &cx, &ledger, None, entries).await?;
+    }
     Ok(value)
 }
 
@@ -54,6 +60,12 @@ impl Act<'_> {
         before: Option<Value>,
         after: Option<Value>,
     ) {
-        self.entries.push(Entry { kind, id: id.to_string(), before, after });
+        let entry = Entry { kind, id: id.to_string(), before, after };
+        self.audit_in(self.ledger.clone(), entry);
+    }
+
+    /// The same in another ledger than the write's own.
+    pub(crate) fn audit_in(&mut self, ledger: Ledger, entry: Entry) {
+        self.entries.entry(ledger).or_default().push(entry);
     }
 }

@@ -16,7 +16,7 @@ use crate::{App, Cx};
 const PAGE: i64 = 500;
 
 /// Whose history an entry belongs to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ledger {
     Cluster {
         org: Id,

@@ -20,6 +20,7 @@ use crate::gateway::Identity;
 use crate::ids::IdSource;
 use crate::mail::{Mailer, Smtp};
 use crate::metrics::{self, Metrics};
+use crate::oidc::{Oidc, Settings};
 use crate::preview::Preview;
 use crate::rotation;
 use crate::seal::{Sealer, random_bytes};
@@ -52,6 +53,8 @@ pub struct Config {
     pub compat_go_sdk: GoSdk,
     /// How much of the gateways' metrics is kept, in `<data_dir>/metrics`.
     pub metrics: metrics::Options,
+    /// The identity provider that people may sign in with.
+    pub oidc: Option<Settings>,
 }
 
 impl Config {
@@ -70,6 +73,7 @@ impl Config {
             smtp: None,
             compat_go_sdk: GoSdk::Auto,
             metrics: metrics::Options::default(),
+            oidc: None,
         }
     }
 }
@@ -102,6 +106,7 @@ pub struct Parts {
     pub(crate) mailer: Mailer,
     compat_go_sdk: GoSdk,
     pub(crate) metrics: Metrics,
+    pub(crate) oidc: Option<Oidc>,
     ids: IdSource,
 }
 
@@ -153,6 +158,7 @@ impl App {
             billing: crate::billing::provider(config.stripe.as_ref())?,
             mailer: Mailer::new(config.smtp.as_ref())?,
             compat_go_sdk: config.compat_go_sdk,
+            oidc: config.oidc.map(Oidc::new).transpose()?,
             db,
             sealer,
             key_file,

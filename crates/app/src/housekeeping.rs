@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gantry_model::Result;
 use gantry_model::instance::PURGE_AFTER_S;
-use gantry_store::{alert_history, instance, session};
+use gantry_store::{alert_history, email_verification, instance, session};
 use tokio_util::sync::CancellationToken;
 
 use crate::alert_history::KEEP_S;
@@ -32,6 +32,7 @@ pub async fn run(app: App, shutdown: CancellationToken) {
 }
 
 /// Forgets ended sessions, instances that have been silent for long, old alerts and old revisions.
+/// Forgets ended sessions and links, instances that have been silent for long, and old revisions.
 pub async fn once(app: &App) -> Result<()> {
     let now = app.now();
     app.db
@@ -39,6 +40,7 @@ pub async fn once(app: &App) -> Result<()> {
             Box::pin(async move {
                 session::delete_expired(tx, now).await?;
                 alert_history::purge(tx, now.plus_seconds(-KEEP_S)).await?;
+                email_verification::delete_expired(tx, now).await?;
                 instance::purge(tx, now.plus_seconds(-PURGE_AFTER_S)).await
             })
         })

@@ -216,26 +216,20 @@ pub async fn join(
             "there is an account with this address already: sign in and follow the link again",
         ));
     }
-    let now = app.now();
+    let hash = password::hash(newcomer.password).await?;
+    // Who has the token has read the mail.
     let account = UserRow {
-        id: app.new_id().to_string(),
-        email: row.email.clone(),
         first_name: newcomer.first_name,
         last_name: newcomer.last_name,
-        avatar_url: String::new(),
-        connection: "local".into(),
-        password_hash: password::hash(newcomer.password).await?,
-        created_at: now,
-        updated_at: now,
+        verified_at: Some(app.now()),
+        ..crate::user::new(app, &row.email, hash)
     };
     let cx = acting(app, &account, "joinByInvitation", request_id);
     let org = row.org_id;
     act(&cx, Ledger::Organization(org), move |act| {
         Box::pin(async move {
             locked(act.tx, org).await?;
-            user::insert(act.tx, &account).await?;
-            let shown = serde_json::json!({ "email": account.email });
-            act.audit("user", &account.id, None, Some(shown));
+            crate::user::insert(act, &account).await?;
             activate(act, &row, &account.id).await
         })
     })

@@ -267,7 +267,7 @@ pub(crate) async fn view(tx: &mut Tx, row: MemberRow) -> Result<Member> {
     views.pop().ok_or_else(|| Error::internal(format!("member {id} has no view")))
 }
 
-async fn views(tx: &mut Tx, rows: Vec<MemberRow>) -> Result<Vec<Member>> {
+pub(crate) async fn views(tx: &mut Tx, rows: Vec<MemberRow>) -> Result<Vec<Member>> {
     let ids: Vec<Id> = rows.iter().map(|row| row.id).collect();
     let all = member::bindings(tx, &ids).await?;
     let of = |id: Id| all.iter().filter(move |(member, _)| *member == id).map(|(_, one)| one);

@@ -5,9 +5,11 @@ use gantry_model::region::Region;
 use gantry_model::{Error, Id, Result, Secret};
 use gantry_store::user::{self, UserRow};
 
+use crate::act::act;
+use crate::audit::Ledger;
 use crate::sample::{self, Sample};
 use crate::seal::random_text;
-use crate::{App, Cx, access_token, organization, password};
+use crate::{App, Cx, access_token, check, organization, password};
 
 /// Name of the first organization.
 const ORGANIZATION: &str = "My organization";
@@ -50,17 +52,23 @@ pub async fn first_owner(
     if user::exists(&mut app.db.read().await?).await? {
         return Ok(None);
     }
+    let cx = Cx::system(app, "firstStart");
     let one_time = password.is_none().then(|| Secret::new(random_text::<15>()));
     let chosen = password.or_else(|| one_time.clone());
     let chosen = chosen.ok_or_else(|| Error::internal("no password was chosen"))?;
-    let owner = owner(app, email, chosen).await?;
-    let Some((organization, cluster)) = insert(app, owner.clone()).await? else { return Ok(None) };
+    let owner = UserRow {
+        first_name: "Gantry".into(),
+        last_name: "Owner".into(),
+        verified_at: Some(app.now()),
+        ..crate::user::new(app, email, password::hash(chosen).await?)
+    };
+    let Some((organization, cluster)) = insert(&cx, owner.clone()).await? else { return Ok(None) };
     app.renew_server_certificate().await?;
     let create = AccessTokenCreate {
         expire: app.now().plus_seconds(TOKEN_S).seconds(),
         notes: "made by the first start".into(),
     };
-    let token = access_token::create_for(app, &owner.id, create).await?;
+    let token = access_token::create_for(&cx, &owner.id, create).await?;
     Ok(Some(FirstStart {
         email: owner.email,
         password: one_time,
@@ -77,45 +85,31 @@ pub async fn first_cluster(app: &App) -> Result<Id> {
     clusters.into_iter().min().ok_or_else(|| Error::not_found("cluster"))
 }
 
-async fn owner(app: &App, email: &str, chosen: Secret) -> Result<UserRow> {
-    let now = app.now();
-    Ok(UserRow {
-        id: app.new_id().to_string(),
-        email: email.trim().to_lowercase(),
-        first_name: "Gantry".into(),
-        last_name: "Owner".into(),
-        avatar_url: String::new(),
-        connection: "local".into(),
-        password_hash: password::hash(chosen).await?,
-        created_at: now,
-        updated_at: now,
-    })
-}
-
 /// The owner with organization and cluster in one transaction; `None` if another server was faster.
-async fn insert(app: &App, owner: UserRow) -> Result<Option<(Id, Id)>> {
-    let cx = Cx::system(app, "firstStart");
-    app.db
-        .write(move |tx| {
-            Box::pin(async move {
-                if user::exists(tx).await? {
-                    return Ok(None);
-                }
-                let now = cx.app.now();
-                let region = Region {
-                    id: cx.app.new_id(),
-                    name: "local".into(),
-                    provider: "self-hosted".into(),
-                    status: 0,
-                    created_at: now,
-                    updated_at: now,
-                };
-                gantry_store::region::insert(tx, &region).await?;
-                user::insert(tx, &owner).await?;
-                let (made, cluster) =
-                    organization::insert(&cx, tx, cx.app.new_id(), &owner.id, ORGANIZATION).await?;
-                Ok(Some((made.id, cluster)))
-            })
+async fn insert(cx: &Cx, owner: UserRow) -> Result<Option<(Id, Id)>> {
+    let origin = cx.clone();
+    let id = cx.app.new_id();
+    act(cx, Ledger::Organization(id), move |act| {
+        Box::pin(async move {
+            if user::exists(act.tx).await? {
+                return Ok(None);
+            }
+            let region = Region {
+                id: act.app.new_id(),
+                name: "local".into(),
+                provider: "self-hosted".into(),
+                status: 0,
+                created_at: act.now,
+                updated_at: act.now,
+            };
+            gantry_store::region::insert(act.tx, &region).await?;
+            act.audit("region", region.id, None, Some(check::json(&region)?));
+            crate::user::insert(act, &owner).await?;
+            let (made, cluster) =
+                organization::insert(&origin, act.tx, id, &owner.id, ORGANIZATION).await?;
+            act.audit("organization", id, None, Some(check::json(&made)?));
+            Ok(Some((made.id, cluster)))
         })
-        .await
+    })
+    .await
 }

@@ -1,4 +1,5 @@
-//! Slows down guessing: failed sign-ins per e-mail and per address, in memory.
+//! Slows down guessing and flooding: failed sign-ins per e-mail and per address, and whatever else
+//! may happen only so often, counted in memory.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -33,17 +34,28 @@ impl Throttle {
     }
 
     pub(crate) fn failed(&self, names: &[&str], now: Timestamp) {
-        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if failures.len() >= NAMES_MAX {
-            failures.retain(|_, (_, since)| since.plus_seconds(WINDOW_S) > now);
-        }
         for name in names {
-            let (count, since) = failures.entry((*name).to_owned()).or_insert((0, now));
-            if since.plus_seconds(WINDOW_S) <= now {
-                (*count, *since) = (0, now);
-            }
-            *count += 1;
+            self.count(name, now);
         }
+    }
+
+    /// Counts one more of what may happen `max` times within one window, and answers whether it may.
+    pub(crate) fn take(&self, name: &str, max: u32, now: Timestamp) -> bool {
+        self.count(name, now) <= max
+    }
+
+    /// How often `name` was counted in its present window, this time included.
+    fn count(&self, name: &str, now: Timestamp) -> u32 {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.len() >= NAMES_MAX {
+            counts.retain(|_, (_, since)| since.plus_seconds(WINDOW_S) > now);
+        }
+        let (count, since) = counts.entry(name.to_owned()).or_insert((0, now));
+        if since.plus_seconds(WINDOW_S) <= now {
+            (*count, *since) = (0, now);
+        }
+        *count = count.saturating_add(1);
+        *count
     }
 
     pub(crate) fn succeeded(&self, names: &[&str]) {

@@ -1,7 +1,9 @@
 //! What handlers take from a request that has passed the gate.
 
-use axum::extract::FromRequestParts;
-use gantry_app::{Actor, App, Cx};
+use std::net::SocketAddr;
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use gantry_app::{Actor, App, Cx, session};
 use gantry_model::page::PAGE_SIZE_MAX;
 use gantry_model::{Direction, Error, ErrorCode, Id, ListQuery};
 use http::request::Parts;
@@ -21,6 +23,9 @@ pub struct Visitor {
     pub actor: Option<Actor>,
     pub request_id: String,
 }
+
+/// Where a request without sign-in comes from.
+pub struct Stranger(pub session::Visitor);
 
 /// Path, query and header parameters.
 pub struct Params<T>(pub T);
@@ -48,6 +53,18 @@ impl FromRequestParts<App> for Visitor {
         let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone());
         let actor = gate::visitor(app, &parts.headers).await;
         Ok(Self { actor, request_id: request_id.unwrap_or_default() })
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Stranger {
+    type Rejection = Failure;
+
+    /// A server that does not know addresses takes all visitors for one.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let address = peer.map(|ConnectInfo(peer)| peer.ip().to_string()).unwrap_or_default();
+        let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone());
+        Ok(Self(session::Visitor { address, request_id: request_id.unwrap_or_default() }))
     }
 }
 

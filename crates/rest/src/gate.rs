@@ -12,7 +12,9 @@ use gantry_app::access::{self, Rule, Scope, Subject};
 use gantry_app::gateway::Identity;
 use gantry_app::{Actor, App, Cx, session};
 use gantry_model::{Error, ErrorCode, Id, Result};
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HOST, ORIGIN};
+use http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HOST, ORIGIN, SET_COOKIE,
+};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -21,6 +23,7 @@ use serde_json::Value;
 use crate::contract::{DRY_RUN, Operation, Raw};
 use crate::error::Failure;
 use crate::frame::{ActorName, RequestId};
+use crate::session::session_cookie;
 
 /// Largest request body: a certificate chain or a large application fits many times.
 pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -46,12 +49,42 @@ pub async fn gate(State(gate): State<Gate>, request: Request, next: Next) -> Res
         Err(failure) => return failure.into_response(),
     };
     let name = cx.as_ref().map_or("-".to_owned(), |cx| actor_name(&cx.actor));
+    let session = cx.as_ref().and_then(|_| browser_session(&parts.headers));
     let mut response = match gate.admit(&mut parts, body, cx).await {
         Ok(()) => next.run(Request::from_parts(parts, Body::empty())).await,
         Err(failure) => failure.into_response(),
     };
+    if let Some((token, headers)) = session {
+        renew(&gate.app, &token, &headers, &mut response).await;
+    }
     response.extensions_mut().insert(ActorName(name));
     response
+}
+
+/// The token of a browser that is known by its cookie, and the headers that came with it.
+fn browser_session(headers: &HeaderMap) -> Option<(String, HeaderMap)> {
+    let (token, by_cookie) = credential(headers)?;
+    by_cookie.then(|| (token.to_owned(), headers.clone()))
+}
+
+/// Gives a browser the successor of an old session, unless the answer says something about it
+/// already. Only a browser takes it: other clients keep the token they have.
+async fn renew(app: &App, token: &str, headers: &HeaderMap, response: &mut Response) {
+    if response.headers().contains_key(SET_COOKIE) {
+        return;
+    }
+    match session::renew(app, token).await {
+        Ok(Some(new)) => {
+            if let Some(cookie) = session_cookie(app, headers, &new) {
+                response.headers_mut().insert(SET_COOKIE, cookie);
+            }
+        }
+        Ok(None) => {}
+        Err(error) => {
+            let reason = &error as &dyn std::error::Error;
+            tracing::warn!(error = reason, "a session was not renewed");
+        }
+    }
 }
 
 impl Gate {
@@ -161,10 +194,15 @@ fn credential(headers: &HeaderMap) -> Option<(&str, bool)> {
     if let Some((scheme, token)) = authorization.and_then(|value| value.split_once(' ')) {
         return scheme.eq_ignore_ascii_case("bearer").then_some((token.trim(), false));
     }
+    cookie_value(headers, SESSION_COOKIE).map(|token| (token, true))
+}
+
+/// The value of the cookie `wanted`, if the request has it.
+pub fn cookie_value<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str> {
     let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs =
         cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
-    pairs.find(|(name, _)| name.trim() == SESSION_COOKIE).map(|(_, token)| (token.trim(), true))
+    pairs.find(|(name, _)| name.trim() == wanted).map(|(_, value)| value.trim())
 }
 
 /// Browsers say where a request comes from; other clients prove by a header of their own that no

@@ -39,6 +39,7 @@ mod region;
 mod role;
 mod service_admin;
 mod session;
+mod user;
 
 pub use gate::{BODY_BYTES_MAX, SESSION_COOKIE};
 pub use routes::{dp_router, router};

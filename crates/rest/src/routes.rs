@@ -16,6 +16,7 @@ use crate::{
     access_token, alert_history, alert_policy, api, application, billing, certificate, cluster,
     consumer, debug, docs, fallback, frame, heartbeat, instance, invitation, label, loaded_plugin,
     member, metrics, organization, plugin, probe, region, role, service_admin, session,
+    user,
 };
 
 /// One line of the list.
@@ -39,7 +40,14 @@ pub fn routes() -> Vec<Route> {
         op("loginRedirect",                  session::login_page),
         op("login",                          session::login),
         op("logout",                         session::logout),
-        op("getCurrentUser",                 session::me),
+        op("identityCallback",               session::callback),
+        op("getCurrentUser",                 user::me),
+        op("updateCurrentUser",              user::update),
+        op("deleteCurrentUser",              user::delete),
+        op("updatePassword",                 user::update_password),
+        op("updateProductTour",              user::update_product_tour),
+        op("resendVerificationEmail",        user::resend_verification_email),
+        op("verifyEmail",                    user::verify_email),
         op("listAccessTokens",               access_token::list),
         op("createAccessToken",              access_token::create),
         op("deleteAccessToken",              access_token::delete),
@@ -145,12 +153,6 @@ pub fn routes() -> Vec<Route> {
 pub const NOT_BUILT_YET: &[&str] = &[
     "createApplicationFromOpenAPI",
     "createConsumerJWT",
-    "resendVerificationEmail",
-    "identityCallback",
-    "deleteCurrentUser",
-    "updateCurrentUser",
-    "updatePassword",
-    "updateProductTour",
     "createServiceRegistry",
     "listServiceRegistries",
     "getServiceRegistry",

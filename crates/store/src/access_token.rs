@@ -68,15 +68,25 @@ pub async fn user(tx: &mut Tx, id: Id) -> Result<Option<(String, String)>> {
     row.map(|row| Ok((row.text("user_id")?, row.text("email")?))).transpose()
 }
 
-/// Whether the user had the token.
-pub async fn delete(tx: &mut Tx, user_id: &str, id: Id) -> Result<bool> {
-    let gone = tx
-        .run("DELETE FROM access_tokens WHERE user_id = $1 AND id = $2", vals![user_id, id])
+pub async fn find(tx: &mut Tx, user_id: &str, id: Id) -> Result<Option<TokenRow>> {
+    let row = tx
+        .row("SELECT * FROM access_tokens WHERE user_id = $1 AND id = $2", vals![user_id, id])
         .await?;
-    Ok(gone > 0)
+    row.as_ref().map(token).transpose()
 }
 
-pub async fn delete_all(tx: &mut Tx, user_id: &str) -> Result<()> {
-    tx.run("DELETE FROM access_tokens WHERE user_id = $1", vals![user_id]).await?;
+/// All tokens of a user, oldest first.
+pub async fn all(tx: &mut Tx, user_id: &str) -> Result<Vec<TokenRow>> {
+    let rows = tx
+        .all(
+            "SELECT * FROM access_tokens WHERE user_id = $1 ORDER BY created_at, id",
+            vals![user_id],
+        )
+        .await?;
+    rows.iter().map(token).collect()
+}
+
+pub async fn delete(tx: &mut Tx, id: Id) -> Result<()> {
+    tx.run("DELETE FROM access_tokens WHERE id = $1", vals![id]).await?;
     Ok(())
 }

@@ -6,6 +6,11 @@ use gantry_model::Error;
 const UNIQUE: &[(&str, &str, &str)] = &[
     ("users_email", "users.email", "`email` is used by another account"),
     (
+        "users_subject",
+        "users.connection, users.subject",
+        "another account belongs to this person of the identity provider",
+    ),
+    (
         "organizations_slug",
         "organizations.slug",
         "`name` leads to the same address as another organization's: pick another",

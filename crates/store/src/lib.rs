@@ -13,6 +13,7 @@ pub mod billing;
 pub mod cluster;
 mod constraint;
 mod db;
+pub mod email_verification;
 pub mod gateway;
 pub mod instance;
 mod list;

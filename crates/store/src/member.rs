@@ -102,6 +102,27 @@ pub async fn find_invited(tx: &mut Tx, org: Id, email: &str) -> Result<Option<Me
     row.as_ref().map(member).transpose()
 }
 
+/// The memberships of an account, oldest first.
+pub async fn of_user(tx: &mut Tx, user_id: &str) -> Result<Vec<MemberRow>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM {FROM} WHERE t.user_id = $1 ORDER BY t.created_at, t.org_id"
+    );
+    let rows = tx.all(Sql::assembled(sql), vals![user_id]).await?;
+    rows.iter().map(member).collect()
+}
+
+/// Whether any organization has invited an address and still waits for an answer.
+pub async fn is_invited(tx: &mut Tx, email: &str, now: Timestamp) -> Result<bool> {
+    let row = tx
+        .row(
+            "SELECT id FROM members
+             WHERE email = $1 AND user_id IS NULL AND expires_at > $2 LIMIT 1",
+            vals![email, now],
+        )
+        .await?;
+    Ok(row.is_some())
+}
+
 /// Which of `ids` are members of an organization.
 pub async fn known(tx: &mut Tx, org: Id, ids: &[Id]) -> Result<Vec<Id>> {
     let sql = format!(

@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0006_lists.sql"),
     include_str!("../migrations/0007_alerts.sql"),
     include_str!("../migrations/0008_references.sql"),
+    include_str!("../migrations/0009_accounts.sql"),
 ];
 
 /// What finds a part of a text without reading all texts. The extension is a trusted one: the owner

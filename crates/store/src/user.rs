@@ -1,4 +1,4 @@
-//! Accounts and their password hashes.
+//! Accounts: passwords as hashes, or the name that an identity provider has for a person.
 
 use gantry_model::{Id, Result, Timestamp};
 
@@ -14,7 +14,14 @@ pub struct UserRow {
     pub last_name: String,
     pub avatar_url: String,
     pub connection: String,
+    /// The identity provider's own name of the person; `None` for local accounts.
+    pub subject: Option<String>,
+    /// Empty for accounts that are not local.
     pub password_hash: String,
+    /// When the address was proved to be the user's.
+    pub verified_at: Option<Timestamp>,
+    /// JSON; `None` before the tour has begun.
+    pub product_tour: Option<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
@@ -27,7 +34,10 @@ fn user(row: &Row) -> Result<UserRow> {
         last_name: row.text("last_name")?,
         avatar_url: row.text("avatar_url")?,
         connection: row.text("connection")?,
+        subject: row.text_or_null("subject")?,
         password_hash: row.text("password_hash")?,
+        verified_at: row.time_or_null("verified_at")?,
+        product_tour: row.text_or_null("product_tour")?,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
     })
@@ -38,8 +48,29 @@ pub async fn find(tx: &mut Tx, id: &str) -> Result<Option<UserRow>> {
     row.as_ref().map(user).transpose()
 }
 
+/// The same for a write that others must not come between.
+pub async fn lock(tx: &mut Tx, id: &str) -> Result<Option<UserRow>> {
+    tx.run("UPDATE users SET updated_at = updated_at WHERE id = $1", vals![id]).await?;
+    find(tx, id).await
+}
+
 pub async fn find_by_email(tx: &mut Tx, email: &str) -> Result<Option<UserRow>> {
     let row = tx.row("SELECT * FROM users WHERE email = $1", vals![email]).await?;
+    row.as_ref().map(user).transpose()
+}
+
+/// The account of a person that an identity provider knows as `subject`.
+pub async fn find_by_subject(
+    tx: &mut Tx,
+    connection: &str,
+    subject: &str,
+) -> Result<Option<UserRow>> {
+    let row = tx
+        .row(
+            "SELECT * FROM users WHERE connection = $1 AND subject = $2",
+            vals![connection, subject],
+        )
+        .await?;
     row.as_ref().map(user).transpose()
 }
 
@@ -50,9 +81,9 @@ pub async fn exists(tx: &mut Tx) -> Result<bool> {
 
 pub async fn insert(tx: &mut Tx, user: &UserRow) -> Result<()> {
     tx.run(
-        "INSERT INTO users (id, email, first_name, last_name, avatar_url, connection,
-             password_hash, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "INSERT INTO users (id, email, first_name, last_name, avatar_url, connection, subject,
+             password_hash, verified_at, product_tour, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         vals![
             &user.id,
             &user.email,
@@ -60,7 +91,10 @@ pub async fn insert(tx: &mut Tx, user: &UserRow) -> Result<()> {
             &user.last_name,
             &user.avatar_url,
             &user.connection,
+            user.subject.as_deref(),
             &user.password_hash,
+            user.verified_at,
+            user.product_tour.as_deref(),
             user.created_at,
             user.updated_at,
         ],
@@ -69,12 +103,29 @@ pub async fn insert(tx: &mut Tx, user: &UserRow) -> Result<()> {
     Ok(())
 }
 
-pub async fn set_password(tx: &mut Tx, id: &str, hash: &str, now: Timestamp) -> Result<()> {
+/// Writes what can change of an account: its names, its password, its proof, its tour.
+pub async fn update(tx: &mut Tx, user: &UserRow) -> Result<()> {
     tx.run(
-        "UPDATE users SET password_hash = $2, updated_at = $3 WHERE id = $1",
-        vals![id, hash, now],
+        "UPDATE users SET first_name = $2, last_name = $3, password_hash = $4, verified_at = $5,
+             product_tour = $6, updated_at = $7
+         WHERE id = $1",
+        vals![
+            &user.id,
+            &user.first_name,
+            &user.last_name,
+            &user.password_hash,
+            user.verified_at,
+            user.product_tour.as_deref(),
+            user.updated_at,
+        ],
     )
     .await?;
+    Ok(())
+}
+
+/// Deletes an account with its sessions, access tokens and memberships.
+pub async fn delete(tx: &mut Tx, id: &str) -> Result<()> {
+    tx.run("DELETE FROM users WHERE id = $1", vals![id]).await?;
     Ok(())
 }
 
@@ -84,4 +135,11 @@ pub async fn organizations(tx: &mut Tx, id: &str) -> Result<Vec<Id>> {
         .all("SELECT org_id FROM members WHERE user_id = $1 ORDER BY created_at, org_id", vals![id])
         .await?;
     rows.iter().map(|row| row.id("org_id")).collect()
+}
+
+/// Names of the organizations that the user owns, oldest first.
+pub async fn owned(tx: &mut Tx, id: &str) -> Result<Vec<String>> {
+    let rows =
+        tx.all("SELECT name FROM organizations WHERE owner_id = $1 ORDER BY id", vals![id]).await?;
+    rows.iter().map(|row| row.text("name")).collect()
 }

@@ -36,6 +36,8 @@ impl IdentityProvider {
             .expect("`node` of the package nodejs");
         let mut lines = BufReader::new(child.stdout.take().expect("a piped output")).lines();
         let line = lines.next_line().await.expect("a readable output").unwrap_or_default();
+        // A closed pipe would end it at its next word.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let issuer = line.strip_prefix("ready ").expect("a provider that gets ready").to_owned();
         Self { issuer, _child: child }
     }

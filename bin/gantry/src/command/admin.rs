@@ -33,12 +33,14 @@ async fn act(app: &App, action: AdminAction) -> Outcome {
         AdminAction::CreateToken { email, expire, notes } => {
             let expire = end_of_validity(&expire, app.now().seconds())?;
             let user = user::id_of(app, &email).await?;
+            let cx = Cx::system(app, "adminCreateToken");
             let token =
-                access_token::create_for(app, &user, AccessTokenCreate { expire, notes }).await?;
+                access_token::create_for(&cx, &user, AccessTokenCreate { expire, notes }).await?;
             println!("{}", token.token.unwrap_or_default());
         }
         AdminAction::ResetPassword { email, password } => {
-            let password = user::reset_password(app, &email, password.map(Secret::new)).await?;
+            let cx = Cx::system(app, "adminResetPassword");
+            let password = user::reset_password(&cx, &email, password.map(Secret::new)).await?;
             println!("{}", password.expose());
         }
         AdminAction::IssueCertificate { cluster, out } => {

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use gantry_app::billing::{Plans, StripeOptions};
 use gantry_app::compat::GoSdk;
 use gantry_app::mail::{Smtp, SmtpTls};
-use gantry_app::setup;
 use gantry_app::{App, Clock, Config};
+use gantry_app::{oidc, setup};
 use gantry_model::Secret;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Failure, Outcome, runtime};
 use crate::lifecycle::shutdown_on_signal;
 use crate::options::{
-    BillingOptions, GoSdkMode, MetricsOptions, OwnerOptions, ServerOptions, SiteOptions,
+    BillingOptions, GoSdkMode, MetricsOptions, OidcOptions, OwnerOptions, ServerOptions, SiteOptions,
     SmtpTlsMode, StoreOptions,
 };
 use crate::ready::Ready;
@@ -68,6 +68,7 @@ impl Server {
             GoSdkMode::Off => GoSdk::Off,
         };
         bill(&mut config, &options.billing)?;
+        config.oidc = oidc(&options.site.oidc);
         config.gateway_endpoint =
             options.advertise_dp.clone().unwrap_or_else(|| reachable(dp_address).to_string());
         let MetricsOptions { metrics_days, metrics_megabytes } = options.metrics;
@@ -156,6 +157,26 @@ fn smtp(site: &SiteOptions) -> Option<Smtp> {
         login: site.smtp_user.zip(site.smtp_password.map(Secret::new)),
         from: site.smtp_from?,
         tls,
+    })
+}
+
+/// The identity provider, if one is named.
+fn oidc(options: &OidcOptions) -> Option<oidc::Settings> {
+    let OidcOptions {
+        oidc_issuer,
+        oidc_client_id,
+        oidc_client_secret,
+        oidc_scopes,
+        oidc_allowed_domains,
+        oidc_allow_signup,
+    } = options.clone();
+    Some(oidc::Settings {
+        issuer: oidc_issuer?,
+        client_id: oidc_client_id?,
+        client_secret: oidc_client_secret.map(Secret::new),
+        scopes: oidc_scopes,
+        allow_signup: oidc_allow_signup.unwrap_or(!oidc_allowed_domains.is_empty()),
+        allowed_domains: oidc_allowed_domains,
     })
 }
 

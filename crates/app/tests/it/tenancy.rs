@@ -1,7 +1,9 @@
 //! Who may see and do what, and how people get in.
 
+use gantry_app::session::Visitor;
 use gantry_app::{application, organization, session, setup, user};
-use gantry_model::{ErrorCode, ListQuery, Secret};
+use gantry_model::user::LoginResult;
+use gantry_model::{ErrorCode, ListQuery, Result, Secret};
 use gantry_testkit::database::Database;
 
 use crate::harness::{Bench, application_spec, on_both_engines, signed_in};
@@ -13,17 +15,27 @@ on_both_engines! {
     the_second_start_keeps_everything
 }
 
+async fn sign_in(
+    bench: &Bench,
+    email: &str,
+    password: &Secret,
+    address: &str,
+) -> Result<LoginResult> {
+    let visitor = Visitor { address: address.into(), request_id: "request".into() };
+    session::login(&bench.app, email, password, &visitor).await
+}
+
 async fn signing_in_and_out(database: Database) {
     let bench = Bench::new(database).await;
     let password = Secret::new("owner-password");
-    let login = session::login(&bench.app, "OWNER@example.com", &password, "::1").await.unwrap();
+    let login = sign_in(&bench, "OWNER@example.com", &password, "::1").await.unwrap();
     assert_eq!(login.user.org_ids, [bench.first.organization]);
     let cx = signed_in(&bench.app, &login.token).await;
     assert_eq!(user::me(&cx).await.unwrap().email, "owner@example.com");
     session::logout(&cx).await.unwrap();
     let refused = session::authenticate(&bench.app, &login.token).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::Unauthorized);
-    let again = session::login(&bench.app, "owner@example.com", &password, "::1").await.unwrap();
+    let again = sign_in(&bench, "owner@example.com", &password, "::1").await.unwrap();
     bench.config.clock.turn(13 * 3600);
     let expired = session::authenticate(&bench.app, &again.token).await.unwrap_err();
     assert_eq!(expired.message, "Token is expired");
@@ -32,17 +44,17 @@ async fn signing_in_and_out(database: Database) {
 async fn guesses_are_slowed_down(database: Database) {
     let bench = Bench::new(database).await;
     let wrong = Secret::new("wrong");
-    let unknown = session::login(&bench.app, "no@example.com", &wrong, "a").await.unwrap_err();
-    let known = session::login(&bench.app, "owner@example.com", &wrong, "b").await.unwrap_err();
+    let unknown = sign_in(&bench, "no@example.com", &wrong, "a").await.unwrap_err();
+    let known = sign_in(&bench, "owner@example.com", &wrong, "b").await.unwrap_err();
     assert_eq!(unknown.message, known.message);
     for _ in 0..9 {
-        session::login(&bench.app, "owner@example.com", &wrong, "b").await.unwrap_err();
+        sign_in(&bench, "owner@example.com", &wrong, "b").await.unwrap_err();
     }
     let right = Secret::new("owner-password");
-    let slowed = session::login(&bench.app, "owner@example.com", &right, "c").await.unwrap_err();
+    let slowed = sign_in(&bench, "owner@example.com", &right, "c").await.unwrap_err();
     assert_eq!(slowed.code, ErrorCode::TooManyRequests);
     bench.config.clock.turn(301);
-    session::login(&bench.app, "owner@example.com", &right, "c").await.unwrap();
+    sign_in(&bench, "owner@example.com", &right, "c").await.unwrap();
 }
 
 async fn others_do_not_exist(database: Database) {

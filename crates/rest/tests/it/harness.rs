@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 
-use gantry_app::{App, Clock, Config, setup, user};
+use gantry_app::{App, Clock, Config, Cx, setup, user};
 use gantry_model::{Secret, Timestamp};
 use gantry_testkit::{Database, client, contract};
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub const OWNER: &str = "owner@example.com";
@@ -62,6 +63,20 @@ pub async fn on_both_at<F: Future<Output = ()>>(seconds: i64, story: impl Fn(Ser
     }
 }
 
+/// A server's port, open before there is a server: settings may have to name it.
+pub struct Door {
+    listener: TcpListener,
+    pub base: String,
+}
+
+impl Door {
+    pub async fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        Self { listener, base }
+    }
+}
+
 impl Server {
     pub async fn start(database: Database) -> Self {
         Self::start_with(database, |_| {}).await
@@ -69,17 +84,22 @@ impl Server {
 
     /// A server with settings of the test's own.
     pub async fn start_with(database: Database, set: impl FnOnce(&mut Config)) -> Self {
+        Self::behind(Door::open().await, database, set).await
+    }
+
+    /// The same on a port that is open already.
+    pub async fn behind(door: Door, database: Database, set: impl FnOnce(&mut Config)) -> Self {
+        let Door { listener, base } = door;
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::new(folder.path());
         config.database = database.url().map(str::to_owned);
+        config.public_url = base.clone();
         set(&mut config);
         let clock = config.clock.clone();
         let app = App::open(config).await.unwrap();
         let password = || Secret::new(PASSWORD);
         setup::first_start(&app, OWNER, Some(password()), "127.0.0.1:8080").await.unwrap();
-        user::create(&app, STRANGER, password()).await.unwrap();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
+        user::create(&Cx::system(&app, "test"), STRANGER, password()).await.unwrap();
         let service = gantry_rest::router(app.clone());
         let service = service.into_make_service_with_connect_info::<SocketAddr>();
         let task = tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
@@ -91,9 +111,9 @@ impl Server {
     /// Somebody with an account who belongs to no organization yet. What is `in_cluster` is the
     /// owner's.
     pub async fn newcomer(&self, email: &str) -> Person {
-        user::create(&self.app, email, Secret::new(PASSWORD)).await.unwrap();
+        user::create(&Cx::system(&self.app, "test"), email, Secret::new(PASSWORD)).await.unwrap();
         let mut person = self.anonymous();
-        person.token = person.login(email).await;
+        person.token = person.new_session(email, PASSWORD).await;
         person
     }
 
@@ -125,16 +145,11 @@ impl Person {
         let http = client();
         let mut person =
             Self { base: base.to_owned(), http, token: empty(), org: empty(), cluster: empty() };
-        person.token = person.login(email).await;
+        person.token = person.new_session(email, PASSWORD).await;
         person.org = person.post("/orgs", json!({ "name": "Acme" })).await.id();
         let clusters = person.get(&format!("/orgs/{}/clusters", person.org)).await;
         person.cluster = text(&clusters.ok()["list"][0]["id"]);
         person
-    }
-
-    async fn login(&self, email: &str) -> String {
-        let login = json!({ "email": email, "password": PASSWORD });
-        text(&self.post("/user/login", login).await.ok()["token"])
     }
 
     /// The same person by another token.
@@ -168,6 +183,12 @@ impl Person {
         }
         let body = json!({ "role_bindings": list });
         self.put(&self.in_org(&format!("/members/{member}")), body).await.ok();
+    }
+
+    /// The token of another session.
+    pub async fn new_session(&self, email: &str, password: &str) -> String {
+        let login = json!({ "email": email, "password": password });
+        text(&self.post("/user/login", login).await.ok()["token"])
     }
 
     /// Path of something in the person's cluster.
