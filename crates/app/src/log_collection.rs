@@ -63,7 +63,8 @@ pub async fn replace(
     id: Id,
     spec: LogCollectionSpec,
 ) -> Result<Written<LogCollection>> {
-    object::edit(cx, cluster, cluster, id, move |change, old| Box::pin(save(change, old, spec))).await
+    object::edit(cx, cluster, cluster, id, move |change, old| Box::pin(save(change, old, spec)))
+        .await
 }
 
 async fn save(

@@ -64,7 +64,8 @@ pub async fn replace(
     id: Id,
     spec: ServiceRegistrySpec,
 ) -> Result<Written<ServiceRegistry>> {
-    object::edit(cx, cluster, cluster, id, move |change, old| Box::pin(save(change, old, spec))).await
+    object::edit(cx, cluster, cluster, id, move |change, old| Box::pin(save(change, old, spec)))
+        .await
 }
 
 async fn save(

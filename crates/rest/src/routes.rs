@@ -15,8 +15,7 @@ use crate::gate::{Gate, gate};
 use crate::{
     access_token, alert_history, alert_policy, api, application, billing, certificate, cluster,
     consumer, debug, docs, fallback, frame, heartbeat, instance, invitation, label, loaded_plugin,
-    member, metrics, organization, plugin, probe, region, role, service_admin, session,
-    user,
+    member, metrics, organization, plugin, probe, region, role, service_admin, session, user,
 };
 
 /// One line of the list.

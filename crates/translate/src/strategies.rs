@@ -100,12 +100,14 @@ fn guarded_plugins() -> impl Strategy<Value = Plugins> {
         ("basic-auth", json!({ "hide_credentials": true })),
         ("authentication", json!({ "type": "jwt-auth", "strip_credentials": true })),
     ]);
-    (plugins(), of(guard), of(acl()), of(logging())).prop_map(|(mut plugins, guard, acl, logging)| {
-        let acl = acl.map(|acl| ("acl", acl));
-        let more = guard.into_iter().chain(acl).chain(logging);
-        plugins.extend(more.map(|(name, config)| (name.to_owned(), config)));
-        plugins
-    })
+    (plugins(), of(guard), of(acl()), of(logging())).prop_map(
+        |(mut plugins, guard, acl, logging)| {
+            let acl = acl.map(|acl| ("acl", acl));
+            let more = guard.into_iter().chain(acl).chain(logging);
+            plugins.extend(more.map(|(name, config)| (name.to_owned(), config)));
+            plugins
+        },
+    )
 }
 
 /// Log collections there may be: few, so that they are often bound. Each keeps its type for life,
@@ -551,7 +553,10 @@ pub fn cluster_settings() -> impl Strategy<Value = ClusterSettings> {
 pub fn cluster_plugins() -> impl Strategy<Value = Plugins> {
     let some: Vec<(&str, Value)> = vec![
         ("authentication", json!({ "type": "key-auth", "header": "x-key" })),
-        ("logging", json!({ "log_collections": ["2"], "http-logger": { "uri": "http://logs:9000" } })),
+        (
+            "logging",
+            json!({ "log_collections": ["2"], "http-logger": { "uri": "http://logs:9000" } }),
+        ),
         ("log_collections", json!(["3"])),
         ("prometheus", json!({ "prefer_name": true })),
         ("ip-restriction", json!({ "whitelist": ["127.0.0.1"] })),

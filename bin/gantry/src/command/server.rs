@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Failure, Outcome, runtime};
 use crate::lifecycle::shutdown_on_signal;
 use crate::options::{
-    BillingOptions, GoSdkMode, MetricsOptions, OidcOptions, OwnerOptions, ServerOptions, SiteOptions,
-    SmtpTlsMode, StoreOptions,
+    BillingOptions, GoSdkMode, MetricsOptions, OidcOptions, OwnerOptions, ServerOptions,
+    SiteOptions, SmtpTlsMode, StoreOptions,
 };
 use crate::ready::Ready;
 
