@@ -48,9 +48,8 @@ impl StandIn {
     }
 
     async fn answer(&self, request: Request) -> axum::response::Response {
-        let header = |name: &str| {
-            request.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
-        };
+        let headers = request.headers().clone();
+        let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
         assert_eq!(header("authorization").unwrap(), "Bearer sk_test_hush");
         assert_eq!(header("stripe-version").unwrap(), "2025-03-31.basil");
         assert_eq!(header("content-type").unwrap(), "application/x-www-form-urlencoded");
