@@ -87,13 +87,13 @@ pub async fn insert(tx: &mut Tx, entry: &AuditRow) -> Result<()> {
 /// The head of a ledger, held by this transaction until it ends: whoever has it writes the next
 /// entries.
 pub async fn lock_head(tx: &mut Tx, ledger: &str) -> Result<Head> {
-    tx.run(
-        "INSERT INTO audit_heads (ledger, seq, hash) VALUES ($1, 0, '')
-         ON CONFLICT (ledger) DO UPDATE SET seq = audit_heads.seq",
-        vals![ledger],
-    )
-    .await?;
-    let row = tx.row("SELECT seq, hash FROM audit_heads WHERE ledger = $1", vals![ledger]).await?;
+    let row = tx
+        .row(
+            "INSERT INTO audit_heads (ledger, seq, hash) VALUES ($1, 0, '')
+             ON CONFLICT (ledger) DO UPDATE SET seq = audit_heads.seq RETURNING seq, hash",
+            vals![ledger],
+        )
+        .await?;
     row.as_ref().map_or_else(|| Ok(Head::default()), head)
 }
 

@@ -95,13 +95,14 @@ pub async fn find(tx: &mut Tx, id: Id) -> Result<Option<ClusterRow>> {
 /// The cluster's row, held by this transaction until it ends: whoever has it takes the next
 /// revision.
 pub async fn lock(tx: &mut Tx, id: Id) -> Result<Option<ClusterRow>> {
-    let locked = tx
-        .run("UPDATE clusters SET config_version = config_version WHERE id = $1", vals![id])
+    let row = tx
+        .row(
+            "UPDATE clusters SET config_version = config_version WHERE id = $1 RETURNING *,
+                 (SELECT o.name FROM organizations o WHERE o.id = clusters.org_id) AS org_name",
+            vals![id],
+        )
         .await?;
-    if locked == 0 {
-        return Ok(None);
-    }
-    find(tx, id).await
+    row.as_ref().map(cluster).transpose()
 }
 
 /// Ids of all clusters.
