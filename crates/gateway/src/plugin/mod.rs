@@ -25,6 +25,7 @@ mod response_rewrite;
 mod substitution;
 #[cfg(test)]
 mod tests;
+mod traffic_split;
 pub(crate) mod url;
 
 pub use client_control::BodyLimit;
@@ -148,6 +149,7 @@ const KINDS: &[Kind] = &[
     redirect::KIND,
     request_id::KIND,
     response_rewrite::KIND,
+    traffic_split::KIND,
 ];
 
 /// Finds a plugin by its name.

@@ -29,7 +29,7 @@ pub struct Balancer {
 }
 
 enum Algorithm {
-    RoundRobin(RoundRobin),
+    RoundRobin(Turns),
     Hash { on: HashOn, ring: Ring },
     LeastBusy(Vec<(u32, Arc<AtomicUsize>)>),
 }
@@ -47,7 +47,7 @@ impl Balancer {
     /// Every node in turn, as often as its weight says.
     #[must_use]
     pub fn round_robin(nodes: &[Node]) -> Self {
-        Self::tiered(nodes, |tier| Algorithm::RoundRobin(RoundRobin::new(tier)))
+        Self::tiered(nodes, |tier| Algorithm::RoundRobin(Turns::new(&weights(tier))))
     }
 
     /// The same node for the same key; other keys do not move when a node comes or goes.
@@ -110,16 +110,17 @@ fn weights(nodes: &[Node]) -> Vec<u32> {
 
 /// Weighted turns. A cycle has one slot for each unit of weight; slots are visited in strides that
 /// share no factor with the cycle, so that heavy nodes spread out and every cycle is exact.
-struct RoundRobin {
+pub struct Turns {
     /// The first slot behind each node's own.
     ends: Vec<u64>,
     stride: u64,
     turn: AtomicU64,
 }
 
-impl RoundRobin {
-    fn new(nodes: &[Node]) -> Self {
-        let weights = weights(nodes);
+impl Turns {
+    /// Turns among as many as there are weights.
+    #[must_use]
+    pub fn new(weights: &[u32]) -> Self {
         let unit = weights.iter().fold(0, |unit, weight| gcd(unit, u64::from(*weight))).max(1);
         let ends: Vec<u64> = weights
             .iter()
@@ -132,7 +133,8 @@ impl RoundRobin {
         Self { ends, stride: stride(cycle), turn: AtomicU64::new(rand::random_range(0..1 << 20)) }
     }
 
-    fn next(&self, free: impl Fn(&usize) -> bool) -> Option<usize> {
+    /// The index whose turn it is, or the next one that is free. None without any weight.
+    pub fn next(&self, free: impl Fn(&usize) -> bool) -> Option<usize> {
         let cycle = self.ends.last().copied().filter(|cycle| *cycle > 0)?;
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % cycle;
         let slot = (u128::from(turn) * u128::from(self.stride) % u128::from(cycle)) as u64;

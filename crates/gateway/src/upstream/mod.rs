@@ -8,7 +8,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use http::HeaderValue;
 use pingora::utils::tls::CertKey;
 
-pub use balance::{Balancer, HashOn, Lease};
+pub use balance::{Balancer, HashOn, Lease, Turns};
 pub use dns::Resolver;
 
 /// A group of servers that answer the same requests.

@@ -4,6 +4,7 @@ mod authentication;
 mod limits;
 mod paths;
 mod responses;
+mod traffic;
 
 use std::sync::Arc;
 
