@@ -14,7 +14,7 @@ use crate::access::Reach;
 use crate::change::{Change, change};
 use crate::object::{self, Index, Spec, Stored};
 use crate::plugin::check_usable;
-use crate::{Cx, Written, application, check, mask};
+use crate::{Cx, Written, application, check, mask, overlap};
 
 impl Spec for ApiSpec {
     const KIND: Kind = Kind::Api;
@@ -80,27 +80,53 @@ pub async fn create(cx: &Cx, app: Id, spec: ApiSpec) -> Result<Written<Api>> {
     change(cx, cluster, move |change| {
         Box::pin(async move {
             let parent = parent(change, app).await?;
-            let around = change.around(&[&spec]).await?;
-            check::refuse(&gantry_translate::check_api(&parent, &spec, &around))?;
-            check_usable(change, "plugins.", &Plugins::new(), &spec.plugins).await?;
-            let stored = object::insert(change, app, spec).await?;
-            let id = stored.row.id;
-            change
-                .keys(Keys::new(), gantry_translate::api(id, app, &parent, &stored.spec, &around));
-            change.audit(Kind::Api.name(), id, None, record(&stored.spec)?);
-            change.warning = gantry_translate::warning(&parent, &stored.spec);
+            let stored = add(change, app, &parent, spec).await?;
+            warn(change, &parent, &stored).await?;
             Ok(view(stored))
         })
     })
     .await
 }
 
+/// Tells the caller what of an accepted API may surprise.
+async fn warn(
+    change: &mut Change<'_>,
+    parent: &ApplicationSpec,
+    stored: &Stored<ApiSpec>,
+) -> Result<()> {
+    let Stored { row, spec } = stored;
+    let overlap = overlap::warning(change, parent, row.id, spec).await?;
+    let warnings = gantry_translate::warning(parent, spec).into_iter().chain(overlap);
+    let warnings: Vec<String> = warnings.collect();
+    change.warning = (!warnings.is_empty()).then(|| warnings.join("; "));
+    Ok(())
+}
+
+/// Checks and stores a new API of the application `app`, which is `parent`.
+pub(crate) async fn add(
+    change: &mut Change<'_>,
+    app: Id,
+    parent: &ApplicationSpec,
+    spec: ApiSpec,
+) -> Result<Stored<ApiSpec>> {
+    let around = change.around(&[&spec]).await?;
+    check::refuse(&gantry_translate::check_api(parent, &spec, &around))?;
+    check_usable(change, "plugins.", &Plugins::new(), &spec.plugins).await?;
+    let stored = object::insert(change, app, spec).await?;
+    let id = stored.row.id;
+    change.keys(Keys::new(), gantry_translate::api(id, app, parent, &stored.spec, &around));
+    change.audit(Kind::Api.name(), id, None, record(&stored.spec)?);
+    overlap::index(change, parent, &stored.row, &stored.spec).await?;
+    Ok(stored)
+}
+
 pub async fn replace(cx: &Cx, app: Id, id: Id, spec: ApiSpec) -> Result<Written<Api>> {
     let cluster = application::cluster_of(cx, app).await?;
     change(cx, cluster, move |change| {
         Box::pin(async move {
+            let parent = parent(change, app).await?;
             let old = object::find(&change.app, change.tx, app, id).await?;
-            save(change, old, spec).await
+            save(change, &parent, old, spec).await
         })
     })
     .await
@@ -111,29 +137,39 @@ pub async fn patch(cx: &Cx, app: Id, id: Id, patch: Map<String, Value>) -> Resul
     let cluster = application::cluster_of(cx, app).await?;
     change(cx, cluster, move |change| {
         Box::pin(async move {
+            let parent = parent(change, app).await?;
             let old: Stored<ApiSpec> = object::find(&change.app, change.tx, app, id).await?;
             let spec = check::merged(&old.spec, patch)?;
-            save(change, old, spec).await
+            save(change, &parent, old, spec).await
         })
     })
     .await
 }
 
-async fn save(change: &mut Change<'_>, old: Stored<ApiSpec>, spec: ApiSpec) -> Result<Api> {
+pub(crate) async fn save(
+    change: &mut Change<'_>,
+    parent: &ApplicationSpec,
+    old: Stored<ApiSpec>,
+    spec: ApiSpec,
+) -> Result<Api> {
     let (id, app) = (old.row.id, old.row.parent_id);
-    let parent = parent(change, app).await?;
     let mut spec = normalized(spec);
     mask::restore(&mut spec.plugins, &old.spec.plugins);
     let around = change.around(&[&old.spec, &spec]).await?;
-    check::refuse(&gantry_translate::check_api(&parent, &spec, &around))?;
+    check::refuse(&gantry_translate::check_api(parent, &spec, &around))?;
     check_usable(change, "plugins.", &old.spec.plugins, &spec.plugins).await?;
     let new = object::update(change, &old, spec).await?;
     change.keys(
-        gantry_translate::api(id, app, &parent, &old.spec, &around),
-        gantry_translate::api(id, app, &parent, &new.spec, &around),
+        gantry_translate::api(id, app, parent, &old.spec, &around),
+        gantry_translate::api(id, app, parent, &new.spec, &around),
     );
     change.audit(Kind::Api.name(), id, record(&old.spec)?, record(&new.spec)?);
-    change.warning = gantry_translate::warning(&parent, &new.spec);
+    if gantry_translate::patterns(parent, &old.spec)
+        != gantry_translate::patterns(parent, &new.spec)
+    {
+        overlap::index(change, parent, &new.row, &new.spec).await?;
+    }
+    warn(change, parent, &new).await?;
     Ok(view(new))
 }
 

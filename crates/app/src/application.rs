@@ -7,6 +7,7 @@ use gantry_model::config::{
 };
 use gantry_model::{Error, Id, ListQuery, Page, Result, Violation};
 use gantry_store::Tx;
+use gantry_store::canary_release::OpenRelease;
 use gantry_store::resource::{self, Kind};
 use gantry_translate::{Keys, References, Surroundings};
 use serde_json::{Map, Value};
@@ -15,12 +16,15 @@ use crate::access::Reach;
 use crate::change::{Change, change};
 use crate::object::{self, Index, Spec, Stored};
 use crate::plugin::check_usable;
-use crate::{Cx, Written, api, check, mask};
+use crate::{Cx, Written, api, canary_release, check, mask, overlap};
 
 impl Spec for ApplicationSpec {
     const KIND: Kind = Kind::Application;
 
     fn index(&self) -> Index {
+        let prefix = self.path_prefix.trim_end_matches('/');
+        let served_names: Vec<String> =
+            self.hosts.iter().map(|host| host.clone() + prefix).collect();
         let texts = [self.name.as_str(), self.path_prefix.as_str()];
         Index {
             name: Some(self.name.clone()),
@@ -28,10 +32,10 @@ impl Spec for ApplicationSpec {
             sort_text: self.path_prefix.clone(),
             sort_number: 0,
             search_text: check::search_text(
-                texts.into_iter().chain(self.hosts.iter().map(String::as_str)),
+                texts.into_iter().chain(served_names.iter().map(String::as_str)),
             ),
             labels: self.labels.clone(),
-            served_names: self.hosts.iter().map(|host| host.clone() + &self.path_prefix).collect(),
+            served_names,
             references: References::of_application(self),
             plugins: object::plugins_used(&[&self.plugins]),
         }
@@ -68,19 +72,28 @@ pub async fn cluster_of(cx: &Cx, id: Id) -> Result<Id> {
 pub async fn create(cx: &Cx, cluster: Id, spec: ApplicationSpec) -> Result<Written<Application>> {
     change(cx, cluster, move |change| {
         Box::pin(async move {
-            let around = change.around(&[&spec]).await?;
-            let spec = checked(spec, &around)?;
-            check_usable(change, "plugins.", &Plugins::new(), &spec.plugins).await?;
-            check_registries(&BTreeSet::new(), &spec, &around)?;
-            check_client_certificates(change, &spec).await?;
-            let stored = object::insert(change, cluster, spec).await?;
-            let id = stored.row.id;
-            change.keys(Keys::new(), gantry_translate::application(id, &stored.spec, &around));
-            change.audit(Kind::Application.name(), id, None, record(&stored.spec)?);
+            let stored = add(change, spec).await?;
             finish(change, stored).await
         })
     })
     .await
+}
+
+/// Checks and stores a new application.
+pub(crate) async fn add(
+    change: &mut Change<'_>,
+    spec: ApplicationSpec,
+) -> Result<Stored<ApplicationSpec>> {
+    let around = change.around(&[&spec]).await?;
+    let spec = checked(spec, &around)?;
+    check_usable(change, "plugins.", &Plugins::new(), &spec.plugins).await?;
+    check_registries(&BTreeSet::new(), &spec, &around)?;
+    check_client_certificates(change, &spec).await?;
+    let stored = object::insert(change, change.cluster.id, spec).await?;
+    let id = stored.row.id;
+    change.keys(Keys::new(), gantry_translate::application(id, &stored.spec, &around));
+    change.audit(Kind::Application.name(), id, None, record(&stored.spec)?);
+    Ok(stored)
 }
 
 pub async fn replace(
@@ -92,7 +105,7 @@ pub async fn replace(
     change(cx, cluster, move |change| {
         Box::pin(async move {
             let old = object::find(&change.app, change.tx, cluster, id).await?;
-            save(change, old, spec).await
+            edit(change, old, spec).await
         })
     })
     .await
@@ -103,20 +116,47 @@ pub async fn patch(
     cx: &Cx,
     cluster: Id,
     id: Id,
-    patch: Map<String, Value>,
+    mut patch: Map<String, Value>,
 ) -> Result<Written<Application>> {
+    // The older form means the newer field, which the stored application may have.
+    if let (Some(only), false) = (patch.remove("protocol"), patch.contains_key("protocols")) {
+        patch.insert("protocols".into(), Value::Array(vec![only]));
+    }
     change(cx, cluster, move |change| {
         Box::pin(async move {
             let old: Stored<ApplicationSpec> =
                 object::find(&change.app, change.tx, cluster, id).await?;
             let spec = check::merged(&old.spec, patch)?;
-            save(change, old, spec).await
+            edit(change, old, spec).await
         })
     })
     .await
 }
 
-async fn save(
+/// Saves an application as its editor wants it.
+async fn edit(
+    change: &mut Change<'_>,
+    old: Stored<ApplicationSpec>,
+    spec: ApplicationSpec,
+) -> Result<Application> {
+    let (id, prefix) = (old.row.id, old.spec.path_prefix.clone());
+    let saved = save(change, old, spec).await?;
+    if saved.spec.path_prefix.trim_end_matches('/') != prefix.trim_end_matches('/') {
+        let apis = api::of_application(change, id).await?;
+        let stale = apis.iter().find(|api| gantry_translate::spells_out(&prefix, &api.spec));
+        if let Some(api) = stale {
+            let warning = format!(
+                "a condition of the API `{}` spells out the old path prefix: change it too",
+                api.spec.name
+            );
+            let earlier = change.warning.take().map(|earlier| earlier + "; ");
+            change.warning = Some(earlier.unwrap_or_default() + &warning);
+        }
+    }
+    Ok(saved)
+}
+
+pub(crate) async fn save(
     change: &mut Change<'_>,
     old: Stored<ApplicationSpec>,
     mut spec: ApplicationSpec,
@@ -128,6 +168,7 @@ async fn save(
     let before = gantry_translate::registries(&old.spec).collect();
     check_registries(&before, &spec, &around)?;
     check_client_certificates(change, &spec).await?;
+    canary_release::check_versions(change, old.row.id, &spec).await?;
     let new = object::update(change, &old, spec).await?;
     let id = new.row.id;
     change.keys(
@@ -139,6 +180,7 @@ async fn save(
             // What the APIs said was right for the old application need not be for the new one.
             let around = change.around(&[&api.spec]).await?;
             check_kept_api(&new.spec, &api.spec, &around)?;
+            overlap::index(change, &new.spec, &api.row, &api.spec).await?;
             change.keys(
                 gantry_translate::api(api.row.id, id, &old.spec, &api.spec, &around),
                 gantry_translate::api(api.row.id, id, &new.spec, &api.spec, &around),
@@ -163,7 +205,8 @@ fn check_kept_api(
     })
 }
 
-/// Deletes an application; with `cascade` its APIs too, without it there must be none.
+/// Deletes an application; with `cascade` its APIs too, without it there must be none. Its canary
+/// releases go along in both cases: they are about nothing else.
 pub async fn delete(cx: &Cx, cluster: Id, id: Id, cascade: bool) -> Result<Written<()>> {
     change(cx, cluster, move |change| {
         Box::pin(async move {
@@ -203,6 +246,7 @@ async fn remove(
     for api in api::of_application(change, id).await? {
         api::remove(change, &stored.spec, api).await?;
     }
+    canary_release::remove_all(change, id).await?;
     resource::delete(change.tx, id).await?;
     let around = change.around(&[&stored.spec]).await?;
     change.keys(gantry_translate::application(id, &stored.spec, &around), Keys::new());
@@ -272,10 +316,12 @@ async fn finish(change: &mut Change<'_>, stored: Stored<ApplicationSpec>) -> Res
     let (cluster, id) = (change.cluster.id, stored.row.id);
     let names = stored.spec.index().served_names;
     let serving = resource::serving(change.tx, cluster, Kind::Application, &names).await?;
-    if let Some((name, other)) = serving.iter().find(|(_, other)| *other != id) {
+    if let Some((served, other)) = serving.iter().find(|(_, other)| *other != id) {
+        let other = resource::find(change.tx, Kind::Application, *other).await?;
+        let name = other.and_then(|row| row.name).unwrap_or_default();
         change.warning = Some(format!(
-            "`{name}` is also the host and path prefix of application {other}: requests go to \
-             whichever route is more specific"
+            "`{served}` is also the host and path prefix of the application `{name}`: requests go \
+             to whichever route is more specific"
         ));
     }
     view(change.tx, stored).await
@@ -305,12 +351,22 @@ pub(crate) async fn views(
     for (name, id) in resource::serving(tx, cluster, Kind::Certificate, &names).await? {
         certificates.entry(name).or_default().push(id);
     }
-    Ok(stored.into_iter().map(|one| application(one, &certificates)).collect())
+    let ids: Vec<Id> = stored.iter().map(|one| one.row.id).collect();
+    let mut releases: BTreeMap<Id, Vec<OpenRelease>> = BTreeMap::new();
+    for release in gantry_store::canary_release::open(tx, &ids).await? {
+        releases.entry(release.application).or_default().push(release);
+    }
+    let views = stored.into_iter().map(|one| {
+        let releases = releases.remove(&one.row.id).unwrap_or_default();
+        application(one, &certificates, &releases)
+    });
+    Ok(views.collect())
 }
 
 fn application(
     stored: Stored<ApplicationSpec>,
     certificates: &BTreeMap<String, Vec<Id>>,
+    releases: &[OpenRelease],
 ) -> Application {
     let Stored { row, mut spec } = stored;
     spec.plugins = mask::plugins(spec.plugins);
@@ -319,6 +375,11 @@ fn application(
         names.filter_map(|name| certificates.get(&name)).flatten().copied().collect();
     available.sort_unstable();
     available.dedup();
+    let in_progress = releases.iter().filter(|release| release.in_progress);
+    let mut versions: Vec<String> =
+        releases.iter().map(|release| release.version.clone()).collect();
+    versions.sort();
+    versions.dedup();
     Application {
         id: row.id,
         cluster_id: row.cluster_id,
@@ -327,8 +388,8 @@ fn application(
         updated_at: row.updated_at,
         spec,
         available_cert_ids: available,
-        canary_release_id: Vec::new(),
-        canary_upstream_version_list: Vec::new(),
+        canary_release_id: in_progress.map(|release| release.id).collect(),
+        canary_upstream_version_list: versions,
     }
 }
 

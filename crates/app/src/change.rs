@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::audit::{self, Entry, Ledger};
 use crate::object::Spec;
-use crate::preview::{KeyChange, Preview};
+use crate::preview::{KeyChange, ObjectChange, Preview};
 use crate::{App, Cx, Written, surroundings};
 
 /// A change under way. The cluster's row is locked: what was read stays true until the commit.
@@ -59,10 +59,11 @@ where
     let mut change = Change::new(tx, &cx, row);
     let value = work(&mut change).await?;
     change.write_revision(&cx).await?;
+    let objects: Vec<ObjectChange> = change.audit.iter().map(ObjectChange::from).collect();
     change.write_audit(&cx, before).await?;
     let Change { cluster, warning, changes, .. } = change;
     if cx.dry_run {
-        let preview = Some(Preview { revision: before, changes });
+        let preview = Some(Preview { revision: before, objects, changes });
         return Ok(Written { value, revision: before, warning, preview });
     }
     Ok(Written { value, revision: cluster.config_version, warning, preview: None })

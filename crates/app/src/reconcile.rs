@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gantry_model::config::{
-    ApiSpec, ApplicationSpec, CertificateSpec, ConsumerSpec, LogCollectionSpec, Plugins,
-    ServiceRegistrySpec,
+    ApiSpec, ApplicationSpec, CanaryReleaseSpec, CertificateSpec, ConsumerSpec, LogCollectionSpec,
+    Plugins, ServiceRegistrySpec,
 };
 use gantry_model::{Id, Result};
 use gantry_store::loaded_plugin::{set_uses, uses};
@@ -40,6 +40,7 @@ async fn load(change: &mut Change<'_>) -> Result<ClusterConfig> {
     let mut uses = Uses::load(change, &plugins).await?;
     let applications = specs::<ApplicationSpec>(change, &mut uses).await?;
     let apis = specs::<ApiSpec>(change, &mut uses).await?;
+    let releases = specs::<CanaryReleaseSpec>(change, &mut uses).await?;
     let consumers = specs::<ConsumerSpec>(change, &mut uses).await?;
     let log_collections = specs::<LogCollectionSpec>(change, &mut uses).await?;
     let registries = specs::<ServiceRegistrySpec>(change, &mut uses).await?;
@@ -55,6 +56,10 @@ async fn load(change: &mut Change<'_>) -> Result<ClusterConfig> {
         plugin_states: loaded_plugin::load_used(change, &uses.used).await?,
         applications: applications.into_iter().map(|one| (one.row.id, one.spec)).collect(),
         apis: apis.into_iter().map(|one| (one.row.id, (one.row.parent_id, one.spec))).collect(),
+        canary_releases: releases
+            .into_iter()
+            .map(|one| (one.row.id, (one.row.parent_id, one.spec)))
+            .collect(),
         consumers: consumers.into_iter().map(|one| (one.row.id, one.spec)).collect(),
         certificates,
         log_collections: log_collections.into_iter().map(|one| (one.row.id, one.spec)).collect(),

@@ -58,6 +58,12 @@ const PLACES: &[Place] = &[
     place("alert_histories", "delivery_sealed", &[Key::Number("id")], |key| {
         format!("alert_history/{}", key[0])
     }),
+    place("openapi_imports", "document_sealed", &[Key::Number("app_id")], |key| {
+        format!("openapi/application/{}", key[0])
+    }),
+    place("openapi_operations", "document_sealed", &[Key::Number("api_id")], |key| {
+        format!("openapi/api/{}", key[0])
+    }),
     place("audit", "before_sealed", &[Key::Number("id")], |key| format!("audit/{}", key[0])),
     place("audit", "after_sealed", &[Key::Number("id")], |key| format!("audit/{}", key[0])),
 ];

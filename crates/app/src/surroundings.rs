@@ -7,11 +7,12 @@ use gantry_model::{Id, Result};
 use gantry_store::{Tx, reference, resource};
 use gantry_translate::{References, Surroundings};
 
-use crate::App;
 use crate::object::{self, Spec};
+use crate::{App, canary_release};
 
-/// What `references` lead to in a cluster. Nothing else is loaded: what a resource is translated from
-/// is what it is translated anew with.
+/// What `references` lead to in a cluster, and canary releases in progress, of which an application
+/// has at most one. Nothing else is loaded: what a resource is translated from is what it is
+/// translated anew with.
 pub(crate) async fn of(
     app: &App,
     tx: &mut Tx,
@@ -22,6 +23,7 @@ pub(crate) async fn of(
     let ids: Vec<Id> = resources.into_iter().collect();
     let registries = specs::<ServiceRegistrySpec>(app, tx, cluster, &ids).await?;
     Ok(Surroundings {
+        canary_releases: canary_release::in_progress(app, tx, cluster).await?,
         labelled_consumers: reference::labelled_consumers(tx, cluster, &labels).await?,
         log_collections: specs::<LogCollectionSpec>(app, tx, cluster, &ids).await?,
         service_registries: registries.into_iter().map(|(id, spec)| (id, spec.enabled)).collect(),

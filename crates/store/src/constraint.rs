@@ -42,6 +42,11 @@ const UNIQUE: &[(&str, &str, &str)] = &[
         "`plugin_management_id` is already the id of another plugin of this cluster",
     ),
     (
+        "resources_in_progress",
+        "resources.cluster_id, resources.parent_id",
+        "another canary release of this application is in progress: pause or finish it first",
+    ),
+    (
         "credentials_hash",
         "credentials.cluster_id, credentials.plugin, credentials.hash",
         "`credentials` holds a key, user name or access key that another consumer of this cluster \

@@ -10,6 +10,7 @@ pub mod alert_policy;
 pub mod alert_webhook;
 pub mod audit;
 pub mod billing;
+pub mod canary_release;
 pub mod cluster;
 mod constraint;
 mod db;
@@ -20,6 +21,7 @@ mod list;
 pub mod loaded_plugin;
 pub mod member;
 mod migrate;
+pub mod openapi;
 pub mod organization;
 #[cfg(test)]
 mod plans;

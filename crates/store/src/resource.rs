@@ -16,6 +16,7 @@ pub enum Kind {
     Certificate,
     LogCollection,
     ServiceRegistry,
+    CanaryRelease,
 }
 
 impl Kind {
@@ -29,6 +30,7 @@ impl Kind {
             Self::Certificate => "certificate",
             Self::LogCollection => "log_collection",
             Self::ServiceRegistry => "service_registry",
+            Self::CanaryRelease => "canary_release",
         }
     }
 
@@ -37,6 +39,7 @@ impl Kind {
     pub fn noun(self) -> &'static str {
         match self {
             Self::LogCollection => "log collection",
+            Self::CanaryRelease => "canary release",
             Self::ServiceRegistry => "service registry",
             other => other.name(),
         }
@@ -50,6 +53,7 @@ impl Kind {
             Self::Certificate,
             Self::LogCollection,
             Self::ServiceRegistry,
+            Self::CanaryRelease,
         ];
         let found = all.into_iter().find(|kind| kind.name() == name);
         found.ok_or_else(|| Error::internal(format!("there are no resources of the kind `{name}`")))
@@ -74,6 +78,9 @@ impl Kind {
                 ("created_at", "t.created_at"),
                 ("not_after", "t.sort_number"),
             ],
+            Self::CanaryRelease => {
+                &[("updated_at", "t.updated_at"), ("created_at", "t.created_at")]
+            }
         }
     }
 }
@@ -84,7 +91,7 @@ pub struct ResourceRow {
     pub id: Id,
     pub kind: Kind,
     pub cluster_id: Id,
-    /// The application of an API, the cluster of everything else.
+    /// The application of APIs and canary releases, the cluster of everything else.
     pub parent_id: Id,
     /// Unique below the parent; certificates have none.
     pub name: Option<String>,
@@ -118,7 +125,7 @@ fn resource(kind: Kind, row: &Row) -> Result<ResourceRow> {
     })
 }
 
-fn resources(kind: Kind, rows: &[Row]) -> Result<Vec<ResourceRow>> {
+pub(crate) fn resources(kind: Kind, rows: &[Row]) -> Result<Vec<ResourceRow>> {
     rows.iter().map(|row| resource(kind, row)).collect()
 }
 
@@ -383,7 +390,7 @@ pub async fn labels(tx: &mut Tx, cluster: Id, kind: Kind) -> Result<Vec<String>>
     rows.iter().map(|row| row.text("label")).collect()
 }
 
-/// Makes `names` what a resource serves: hosts with prefix, or server names.
+/// Makes `names` what a resource serves: hosts with prefix, path patterns, or server names.
 pub async fn set_served_names(tx: &mut Tx, row: &ResourceRow, names: &[String]) -> Result<()> {
     tx.run("DELETE FROM served_names WHERE resource_id = $1", vals![row.id]).await?;
     for name in names {
@@ -416,6 +423,29 @@ pub async fn serving(
     values.extend(names.iter().map(Val::from));
     let rows = tx.all(Sql::assembled(sql), values).await?;
     rows.iter().map(|row| Ok((row.text("name")?, row.id("resource_id")?))).collect()
+}
+
+/// Other resources of a kind than `own` that serve one of `names`, at most `limit` of them.
+pub async fn also_serving(
+    tx: &mut Tx,
+    cluster: Id,
+    kind: Kind,
+    names: &[String],
+    own: Id,
+    limit: i64,
+) -> Result<Vec<Id>> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT DISTINCT resource_id FROM served_names
+         WHERE cluster_id = $1 AND kind = $2 AND resource_id <> $3 AND name IN ({})
+         ORDER BY resource_id LIMIT $4",
+        placeholders(5, names.len())
+    );
+    let mut values = vals![cluster, kind.name(), own, limit];
+    values.extend(names.iter().map(Val::from));
+    tx.all(Sql::assembled(sql), values).await?.iter().map(|row| row.id("resource_id")).collect()
 }
 
 /// The plugin of the first of `hashes`, pairs of plugin and keyed hash, that is a credential of

@@ -5,7 +5,7 @@ use gantry_model::config::{ApplicationSpec, Plugins, Protocol};
 use serde_json::{Value, json};
 
 use crate::document::{Directory, Document, description, labels};
-use crate::{Keys, Surroundings, path, plugins, upstream};
+use crate::{Keys, Surroundings, canary_release, path, plugins, upstream};
 
 /// The service and the upstreams of an application; nothing for a draft.
 #[must_use]
@@ -25,7 +25,7 @@ pub fn documents(id: Id, spec: &ApplicationSpec, around: &Surroundings) -> Keys 
     service.put_map("labels", labels(&spec.labels));
     service.put("hosts", hosts(&spec.hosts));
     service.put("upstream_id", upstream::upstream_id(id, &spec.default_upstream_version));
-    service.put_map("plugins", service_plugins(spec, around));
+    service.put_map("plugins", service_plugins(id, spec, around));
     service.store(&mut keys, Directory::Services, id);
     keys
 }
@@ -78,12 +78,16 @@ fn hosts(list: &[String]) -> Vec<String> {
 /// came by the wrong protocol should not be asked for its credentials in clear text.
 const REDIRECT_PRIORITY: i32 = 2_850;
 
-fn service_plugins(spec: &ApplicationSpec, around: &Surroundings) -> Plugins {
+fn service_plugins(id: Id, spec: &ApplicationSpec, around: &Surroundings) -> Plugins {
     let mut plugins = plugins::expanded(&spec.plugins, around);
     if spec.only_protocol() == Some(Protocol::Https) {
         plugins.entry("redirect").or_insert_with(
             || json!({ "http_to_https": true, "_meta": { "priority": REDIRECT_PRIORITY } }),
         );
+    }
+    if let Some(release) = around.canary_releases.get(&id) {
+        let split = canary_release::traffic_split(id, release);
+        plugins.insert(canary_release::PLUGIN.into(), split);
     }
     plugins
 }

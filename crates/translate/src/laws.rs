@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gantry_model::Id;
 use gantry_model::config::{
-    ApiSpec, ApplicationSpec, CertificateSpec, ClusterSettings, ConsumerSpec, LogCollectionSpec,
-    PluginState, PluginStates, Plugins, ServiceRegistrySpec, UpstreamVersion,
+    ApiSpec, ApplicationSpec, CanaryReleaseSpec, CertificateSpec, ClusterSettings, ConsumerSpec,
+    LogCollectionSpec, PluginState, PluginStates, Plugins, ServiceRegistrySpec, UpstreamVersion,
 };
 use gantry_routing::plugin::{self, Role};
 use gantry_routing::resource;
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::{
     ClusterConfig, Keys, References, Surroundings, api, application, certificate, check_api,
-    check_application, check_certificate, check_cluster, check_consumer, check_log_collection,
+    check_application, check_canary_release, check_certificate, check_cluster, check_consumer, check_log_collection,
     check_plugin_metadata, check_service_registry, cluster, consumer, full, is_loaded,
     loaded_plugins, service_registry, strategies, touches_routes,
 };
@@ -27,6 +27,9 @@ enum Edit {
     DeleteApplication(Id),
     PutApi(Id, ApiSpec),
     DeleteApi(Id),
+    /// The one release of an application.
+    PutCanaryRelease(Id, CanaryReleaseSpec),
+    DeleteCanaryRelease(Id),
     PutConsumer(Id, ConsumerSpec),
     DeleteConsumer(Id),
     PutCertificate(Id, CertificateSpec, Vec<String>),
@@ -62,6 +65,9 @@ fn edit() -> impl Strategy<Value = Edit> {
         1 => ids().prop_map(Edit::DeleteApplication),
         8 => (api_ids(), strategies::api()).prop_map(|(id, spec)| Edit::PutApi(id, spec)),
         2 => api_ids().prop_map(Edit::DeleteApi),
+        3 => (ids(), strategies::canary_release())
+            .prop_map(|(id, spec)| Edit::PutCanaryRelease(id, spec)),
+        1 => ids().prop_map(Edit::DeleteCanaryRelease),
         2 => consumers.prop_map(|(id, spec)| Edit::PutConsumer(id, spec)),
         1 => ids().prop_map(Edit::DeleteConsumer),
         2 => (ids(), strategies::certificate())
@@ -106,6 +112,7 @@ impl Kept {
             plugin_states: PluginStates::new(),
             applications: BTreeMap::new(),
             apis: BTreeMap::new(),
+            canary_releases: BTreeMap::new(),
             consumers: BTreeMap::new(),
             certificates: BTreeMap::new(),
             log_collections: BTreeMap::new(),
@@ -213,6 +220,9 @@ impl Kept {
                 touched.extend(self.apis(*id));
             }
             Edit::PutApi(id, _) | Edit::DeleteApi(id) => touched.push(Subject::Api(*id)),
+            Edit::PutCanaryRelease(app, _) | Edit::DeleteCanaryRelease(app) => {
+                touched.push(Subject::Application(*app));
+            }
             Edit::PutConsumer(id, spec) => {
                 touched.push(Subject::Consumer(*id));
                 let mut moved = self.labels(*id);
@@ -248,6 +258,7 @@ impl Kept {
             Edit::DeleteApplication(id) => {
                 config.applications.remove(&id);
                 config.apis.retain(|_, (app, _)| *app != id);
+                config.canary_releases.remove(&id);
             }
             Edit::PutApi(id, spec) => {
                 let app = application_of(id);
@@ -281,6 +292,12 @@ impl Kept {
     fn write_other(&mut self, edit: Edit) {
         let config = &mut self.config;
         match edit {
+            Edit::PutCanaryRelease(app, spec) => {
+                config.canary_releases.insert(app, (app, spec));
+            }
+            Edit::DeleteCanaryRelease(app) => {
+                config.canary_releases.remove(&app);
+            }
             Edit::PutPlugin(name, state) => {
                 config.plugin_states.insert(name, state);
             }
@@ -412,6 +429,17 @@ proptest! {
         let around = strategies::surroundings();
         prop_assert_eq!(check_application(&parent, &around), vec![]);
         prop_assert_eq!(check_api(&parent, &spec, &around), vec![]);
+    }
+
+    #[test]
+    fn canary_releases_of_the_strategy_pass(
+        parent in strategies::application(),
+        spec in strategies::canary_release(),
+    ) {
+        let missing = parent.upstream(&spec.canary_upstream_version).is_none();
+        let broken = check_canary_release(&parent, &spec);
+        let fields: Vec<&str> = broken.iter().map(|one| one.field.as_str()).collect();
+        prop_assert_eq!(fields, if missing { vec!["canary_upstream_version"] } else { vec![] });
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod api;
 mod application;
+mod canary_release;
 mod certificate;
 mod check;
 mod cluster;
@@ -15,6 +16,8 @@ mod health;
 #[cfg(test)]
 mod laws;
 mod loaded_plugin;
+pub mod openapi;
+mod overlap;
 mod path;
 mod plugins;
 mod references;
@@ -28,7 +31,7 @@ use std::collections::BTreeMap;
 
 use gantry_model::Id;
 use gantry_model::config::{
-    ApiSpec, ApplicationSpec, CertificateSpec, ClusterSettings, ConsumerSpec, LogCollectionSpec,
+    ApiSpec, ApplicationSpec, CanaryReleaseSpec, CertificateSpec, ClusterSettings, ConsumerSpec, LogCollectionSpec,
     PluginStates, Plugins, ServiceRegistrySpec,
 };
 
@@ -36,7 +39,7 @@ pub use api::{api, warning};
 pub use application::{application, touches_routes};
 pub use certificate::certificate;
 pub use check::{
-    check_api, check_application, check_certificate, check_cluster, check_consumer,
+    check_api, check_application, check_canary_release, check_certificate, check_cluster, check_consumer,
     check_log_collection, check_plugin_metadata, check_service_registry,
 };
 pub use cluster::cluster;
@@ -46,6 +49,7 @@ pub use loaded_plugin::{NEEDED, is_loaded, loaded_plugins};
 pub use plugins::{Use, uses};
 pub use references::{References, registries};
 pub use service_registry::{service_registry, startup_registry};
+pub use overlap::{overlap, patterns, spells_out};
 pub use surroundings::Surroundings;
 pub use upstream::upstream_id;
 
@@ -64,6 +68,8 @@ pub struct ClusterConfig {
     pub applications: BTreeMap<Id, ApplicationSpec>,
     /// Each with the application it belongs to.
     pub apis: BTreeMap<Id, (Id, ApiSpec)>,
+    /// Each with the application it belongs to; of those in progress one for each application.
+    pub canary_releases: BTreeMap<Id, (Id, CanaryReleaseSpec)>,
     pub consumers: BTreeMap<Id, ConsumerSpec>,
     /// Each with the server names that were read in it.
     pub certificates: BTreeMap<Id, (CertificateSpec, Vec<String>)>,

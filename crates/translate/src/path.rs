@@ -44,13 +44,17 @@ pub const REGEX_SPECIAL: &str = r"\^$.|?*+()[]{}";
 
 /// A regular expression that takes a prefix off: the rest of the path is its first group.
 pub fn strip_regex(prefix: &str) -> String {
-    let mut regex = String::from("(?s)^");
-    for letter in prefix.chars() {
+    format!("(?s)^{}(?:/(.*))?$", quoted(prefix))
+}
+
+/// A text that a regular expression takes literally.
+pub fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len());
+    for letter in text.chars() {
         if REGEX_SPECIAL.contains(letter) {
-            regex.push('\\');
+            quoted.push('\\');
         }
-        regex.push(letter);
+        quoted.push(letter);
     }
-    regex.push_str("(?:/(.*))?$");
-    regex
+    quoted
 }

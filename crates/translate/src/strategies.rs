@@ -10,7 +10,7 @@ use gantry_model::config::upstream::{
     PassiveProbe, ProbeType, Scheme, ServiceDiscovery, Target, Timeout, Upstream,
 };
 use gantry_model::config::{
-    ApiPath, ApiSpec, ApiType, ApplicationSpec, CertificateSpec, CertificateType, ConsumerSpec,
+    ApiPath, ApiSpec, ApiType, ApplicationSpec, CanaryReleaseSpec, CanaryState, CanaryType, CertificateSpec, CertificateType, ConsumerSpec,
     Expression, LogCollectionSpec, LoggerType, Operator, PathType, PluginState, Plugins, Protocol,
     RegistryType, Relationship, RouteControl, ServiceRegistrySpec, Subject, UpstreamVersion,
 };
@@ -451,6 +451,22 @@ pub fn api() -> impl Strategy<Value = ApiSpec> {
             }
         },
     )
+}
+
+/// A canary release in any state, for one of the versions that applications of [`application`] may
+/// have.
+pub fn canary_release() -> impl Strategy<Value = CanaryReleaseSpec> {
+    let state = select(vec![CanaryState::InProgress, CanaryState::Paused, CanaryState::Finished]);
+    let version = select(vec!["default", "v1", "v2"]);
+    let parts = (name(), state, any::<bool>(), version, 1..=100_u8, vec(expression(), 1..4));
+    parts.prop_map(|(name, state, by_rule, version, percent, expressions)| CanaryReleaseSpec {
+        name,
+        state,
+        kind: if by_rule { CanaryType::Rule } else { CanaryType::Percent },
+        canary_upstream_version: version.into(),
+        percent: Some(percent),
+        expressions,
+    })
 }
 
 /// A consumer with this name.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gantry_model::Id;
-use gantry_model::config::LogCollectionSpec;
+use gantry_model::config::{CanaryReleaseSpec, LogCollectionSpec};
 
 use crate::ClusterConfig;
 
@@ -17,6 +17,8 @@ pub struct Surroundings {
     pub log_collections: BTreeMap<Id, LogCollectionSpec>,
     /// Whether each service registry is in use; for upstreams.
     pub service_registries: BTreeMap<Id, bool>,
+    /// The canary release in progress, by application.
+    pub canary_releases: BTreeMap<Id, CanaryReleaseSpec>,
 }
 
 impl Surroundings {
@@ -25,6 +27,7 @@ impl Surroundings {
         labelled_consumers: BTreeMap::new(),
         log_collections: BTreeMap::new(),
         service_registries: BTreeMap::new(),
+        canary_releases: BTreeMap::new(),
     };
 
     /// All neighbours there are in a cluster.
@@ -38,10 +41,13 @@ impl Surroundings {
             }
         }
         let registries = config.service_registries.iter();
+        let in_progress =
+            config.canary_releases.values().filter(|(_, release)| release.is_in_progress());
         Self {
             labelled_consumers,
             log_collections: config.log_collections.clone(),
             service_registries: registries.map(|(id, spec)| (*id, spec.enabled)).collect(),
+            canary_releases: in_progress.cloned().collect(),
         }
     }
 }

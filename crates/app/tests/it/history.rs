@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use gantry_app::feed::{self, After};
-use gantry_app::{api, application, certificate, cluster, consumer, loaded_plugin};
-use gantry_model::Id;
-use gantry_model::config::{
-    ApiSpec, ApplicationSpec, CertificateSpec, ClusterSettings, ConsumerSpec, PluginState,
-    PluginStates, Plugins,
+use gantry_app::{
+    api, application, canary_release, certificate, cluster, consumer, loaded_plugin,
 };
+use gantry_model::config::{
+    ApiSpec, ApplicationSpec, CanaryReleaseRequest, CanaryReleaseSpec, CanaryState,
+    CertificateSpec, ClusterSettings, ConsumerSpec, PluginState, PluginStates, Plugins,
+};
+use gantry_model::{ErrorCode, Id};
 use gantry_routing::digest::Digest;
 use gantry_testkit::database::Database;
 use gantry_translate::{ClusterConfig, Keys, strategies};
+use proptest::bool::weighted;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -48,6 +51,10 @@ enum Step {
     CreateApi(Index, ApiSpec),
     ReplaceApi(Index, ApiSpec),
     DeleteApi(Index),
+    CreateCanaryRelease(Index, CanaryReleaseSpec),
+    /// Takes a release to the next state it may have, or lets it pause.
+    MoveCanaryRelease(Index, bool),
+    DeleteCanaryRelease(Index),
     PutConsumer(ConsumerSpec),
     DeleteConsumer(Index),
     /// Creates the certificate of a slot, or deletes it when it is there.
@@ -77,6 +84,10 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (one(), strategies::api()).prop_map(|(at, spec)| Step::CreateApi(at, spec)),
         2 => (one(), strategies::api()).prop_map(|(at, spec)| Step::ReplaceApi(at, spec)),
         1 => one().prop_map(Step::DeleteApi),
+        2 => (one(), strategies::canary_release())
+            .prop_map(|(at, spec)| Step::CreateCanaryRelease(at, spec)),
+        4 => (one(), weighted(0.8)).prop_map(|(at, on)| Step::MoveCanaryRelease(at, on)),
+        1 => one().prop_map(Step::DeleteCanaryRelease),
         2 => consumer.prop_map(Step::PutConsumer),
         1 => one().prop_map(Step::DeleteConsumer),
         2 => (0..SLOTS).prop_map(Step::ToggleCertificate),
@@ -109,6 +120,7 @@ impl<'b> Story<'b> {
             plugin_states: PluginStates::new(),
             applications: BTreeMap::new(),
             apis: BTreeMap::new(),
+            canary_releases: BTreeMap::new(),
             consumers: BTreeMap::new(),
             certificates: BTreeMap::new(),
         };
@@ -128,8 +140,17 @@ impl<'b> Story<'b> {
             Step::ReplaceApplication(at, spec) => {
                 let Some(app) = pick(&config.applications, at) else { return };
                 let spec = ApplicationSpec { name, ..spec };
-                let made = application::replace(cx, id, app, spec).await.unwrap().value;
-                config.applications.insert(app, made.spec);
+                let mut releases = config.canary_releases.values();
+                let bereft = releases.any(|(of, release)| {
+                    *of == app
+                        && release.state != CanaryState::Finished
+                        && spec.upstream(&release.canary_upstream_version).is_none()
+                });
+                match application::replace(cx, id, app, spec).await {
+                    Ok(made) if !bereft => config.applications.insert(app, made.value.spec),
+                    Err(refused) if bereft && refused.code == ErrorCode::InUse => return,
+                    other => panic!("a version is needed: {bereft}; {other:?}"),
+                };
             }
             Step::PublishApplication(at, on) => {
                 let Some(app) = pick(&config.applications, at) else { return };
@@ -142,6 +163,7 @@ impl<'b> Story<'b> {
                 application::delete(cx, id, app, true).await.unwrap();
                 config.applications.remove(&app);
                 config.apis.retain(|_, (parent, _)| *parent != app);
+                config.canary_releases.retain(|_, (parent, _)| *parent != app);
             }
             Step::CreateApi(at, spec) => {
                 let Some(app) = pick(&config.applications, at) else { return };
@@ -159,6 +181,10 @@ impl<'b> Story<'b> {
                 let Some(api) = pick(&config.apis, at) else { return };
                 api::delete(cx, config.apis[&api].0, api).await.unwrap();
                 config.apis.remove(&api);
+            }
+            Step::CreateCanaryRelease(at, spec) => {
+                let Some(app) = pick(&self.config.applications, at) else { return };
+                self.create_canary_release(app, CanaryReleaseSpec { name, ..spec }).await;
             }
             other => self.take_other(other).await,
         }
@@ -201,6 +227,15 @@ impl<'b> Story<'b> {
                 config.plugins.extend(sent);
             }
             Step::Plugin(name, state) => self.take_plugin(name, state).await,
+            Step::MoveCanaryRelease(at, on) => {
+                let Some(release) = pick(&config.canary_releases, at) else { return };
+                self.move_canary_release(release, on).await;
+            }
+            Step::DeleteCanaryRelease(at) => {
+                let Some(release) = pick(&config.canary_releases, at) else { return };
+                let (app, _) = config.canary_releases.remove(&release).unwrap();
+                canary_release::delete(cx, app, release).await.unwrap();
+            }
             other => unreachable!("{other:?} is taken elsewhere"),
         }
     }
@@ -231,6 +266,43 @@ impl<'b> Story<'b> {
                 assert_eq!(refused.message, "no such loaded plugin");
             }
         }
+    }
+
+    async fn create_canary_release(&mut self, app: Id, spec: CanaryReleaseSpec) {
+        let version = &spec.canary_upstream_version;
+        let known = self.config.applications[&app].upstream(version).is_some();
+        let made = canary_release::create(&self.bench.cx, app, request(&spec)).await;
+        if !known {
+            assert_eq!(made.unwrap_err().code, ErrorCode::InvalidArgument);
+            return;
+        }
+        let made = made.unwrap().value;
+        assert_eq!(made.spec.state, CanaryState::Paused);
+        self.config.canary_releases.insert(made.id, (app, made.spec));
+    }
+
+    async fn move_canary_release(&mut self, release: Id, on: bool) {
+        let (app, mut spec) = self.config.canary_releases[&release].clone();
+        let mut others = self.config.canary_releases.iter();
+        let busy =
+            others.any(|(id, (of, other))| *id != release && *of == app && other.is_in_progress());
+        spec.state = match (spec.state, on) {
+            (CanaryState::Paused, true) => CanaryState::InProgress,
+            (CanaryState::InProgress, true) => CanaryState::Finished,
+            (CanaryState::Paused | CanaryState::InProgress, false) => CanaryState::Paused,
+            (CanaryState::Finished, _) => return,
+        };
+        let moved = canary_release::replace(&self.bench.cx, app, release, request(&spec)).await;
+        if spec.is_in_progress() && busy {
+            assert_eq!(moved.unwrap_err().code, ErrorCode::Conflict);
+            return;
+        }
+        moved.unwrap();
+        if spec.state == CanaryState::Finished {
+            let parent = self.config.applications.get_mut(&app).unwrap();
+            parent.default_upstream_version.clone_from(&spec.canary_upstream_version);
+        }
+        self.config.canary_releases.insert(release, (app, spec));
     }
 
     async fn check(&self) {
@@ -271,6 +343,11 @@ impl<'b> Story<'b> {
         }
         state
     }
+}
+
+/// A release as a caller sends it.
+fn request(spec: &CanaryReleaseSpec) -> CanaryReleaseRequest {
+    parse(serde_json::to_value(spec).unwrap())
 }
 
 /// Many clusters, each with a story of its own, on one database.

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod application;
+pub mod canary_release;
 pub mod certificate;
 pub mod cluster;
 pub mod consumer;
@@ -19,6 +20,9 @@ use serde_json::{Map, Value};
 
 pub use api::{Api, ApiPath, ApiSpec, ApiType, ApiWithApplication, PathType, RouteControl};
 pub use application::{Application, ApplicationSpec, Protocol};
+pub use canary_release::{
+    CanaryRelease, CanaryReleaseRequest, CanaryReleaseSpec, CanaryRule, CanaryState, CanaryType,
+};
 pub use certificate::{Certificate, CertificateFacts, CertificateSpec, CertificateType};
 pub use cluster::{Cluster, ClusterSettings, ClusterSummary};
 pub use consumer::{Consumer, ConsumerSpec};

@@ -71,3 +71,118 @@ async fn a_refused_plugin_configuration_changes_nothing() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_old_form_of_protocols_means_the_new_one() {
+    on_both(|server| async move {
+        let owner = &server.owner;
+        let mut body = application("shop");
+        body["protocol"] = json!("HTTPS");
+        let created = owner.post(&owner.in_cluster("/apps"), body).await;
+        assert_eq!(created.ok()["protocols"], json!(["HTTPS"]));
+        let path = owner.in_cluster(&format!("/apps/{}", created.id()));
+        let patched = owner.patch(&path, json!({ "protocol": "HTTP" })).await;
+        assert_eq!(patched.ok()["protocols"], json!(["HTTP"]));
+        let both = json!({ "protocol": "HTTP", "protocols": ["HTTPS", "HTTP"] });
+        assert_eq!(owner.patch(&path, both).await.ok()["protocols"], json!(["HTTPS", "HTTP"]));
+        owner.patch(&path, json!({ "protocols": ["FTP"] })).await.refused(400, 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_patch_replaces_whole_fields_and_leaves_the_others() {
+    on_both(|server| async move {
+        let owner = &server.owner;
+        let mut body = application("shop");
+        body["plugins"] = json!({ "cors": { "allow_origins": "*" }, "request-id": {} });
+        body["labels"] = json!(["a", "b"]);
+        let path = owner.in_cluster("/apps");
+        let path = owner.in_cluster(&format!("/apps/{}", owner.post(&path, body).await.id()));
+        let patch =
+            json!({ "plugins": { "cors": { "max_age": 9 } }, "labels": ["c"], "hosts": null });
+        let patched = owner.patch(&path, patch).await;
+        assert_eq!(
+            patched.ok()["plugins"],
+            json!({ "cors": { "max_age": 9 } }),
+            "nothing is merged"
+        );
+        assert_eq!(patched.ok()["labels"], json!(["c"]));
+        assert_eq!(patched.ok()["hosts"], json!(["shop.example.com"]), "null says nothing");
+        owner.patch(&path, json!({})).await.refused(400, 2);
+        let default = json!({ "default_upstream_version": "v9" });
+        let refused = owner.patch(&path, default).await;
+        assert!(refused.refused(400, 2).contains("`default_upstream_version`"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn all_applications_go_or_none_does() {
+    on_both(|server| async move {
+        let owner = &server.owner;
+        let (shop, _) = (owner.application("shop").await, owner.application("blog").await);
+        owner.post(&format!("/apps/{shop}/apis"), api("cart")).await.ok();
+        let all = owner.in_cluster("/apps");
+        assert!(owner.delete(&all).await.refused(409, 7).contains("`shop`"));
+        assert_eq!(owner.get(&all).await.ok()["count"], 2);
+        owner.delete(&format!("/apps/{shop}/apis")).await.ok();
+        owner.delete(&all).await.ok();
+        assert_eq!(owner.get(&all).await.ok()["count"], 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_draft_takes_its_routes_with_it() {
+    on_both(|server| async move {
+        let owner = &server.owner;
+        let app = owner.application("shop").await;
+        owner.post(&format!("/apps/{app}/apis"), api("cart")).await.ok();
+        let path = owner.in_cluster(&format!("/apps/{app}"));
+        let dump = format!("/debug/config/clusters/{}/application/{app}", owner.cluster);
+        let served = async || {
+            let dump = owner.get(&dump).await;
+            let count = |array: &str| dump.ok()[array].as_array().unwrap().len();
+            (count("routes"), count("services"), count("upstreams"))
+        };
+        assert_eq!(served().await, (1, 1, 1));
+        owner.patch(&path, json!({ "active": 1 })).await.ok();
+        assert_eq!(served().await, (0, 0, 0));
+        let apis = owner.get(&format!("/apps/{app}/apis")).await;
+        assert_eq!(apis.ok()["list"][0]["active"], 0, "the API's own state is kept");
+        owner.patch(&path, json!({ "active": 0 })).await.ok();
+        assert_eq!(served().await, (1, 1, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn applications_are_found_by_host_and_prefix_and_duplicates_are_told() {
+    on_both(|server| async move {
+        let owner = &server.owner;
+        let shop = owner.application("shop").await;
+        for (text, count) in
+            [("SHOP.example", 1), ("shop.example.com/shop", 1), ("/shop", 1), ("/blog", 0)]
+        {
+            let path = owner.in_cluster(&format!("/apps?search={text}"));
+            assert_eq!(owner.get(&path).await.ok()["count"], count, "{text}");
+        }
+        let mut other = application("other");
+        other["hosts"] = json!(["a.example.com", "SHOP.example.com"]);
+        other["path_prefix"] = json!("/shop/");
+        let created = owner.post(&owner.in_cluster("/apps"), other).await;
+        let warning = created.body["warning"].as_str().unwrap_or_else(|| panic!("{created:?}"));
+        assert!(
+            warning.contains("`shop`") && warning.contains("shop.example.com/shop"),
+            "{warning}"
+        );
+        let path = owner.in_cluster(&format!("/apps/{}", created.id()));
+        let apart = owner.patch(&path, json!({ "path_prefix": "/other" })).await;
+        assert_eq!(apart.body.get("warning"), None);
+        let again = json!({ "path_prefix": "/other" });
+        let again = owner.patch(&owner.in_cluster(&format!("/apps/{shop}")), again).await;
+        assert!(again.body.get("warning").is_some(), "the hosts are shared: {:#}", again.body);
+    })
+    .await;
+}

@@ -78,6 +78,10 @@ async fn ids_of_others_are_answered_as_unknown_ones() {
         let member = owner.invite("alice@example.com", "Organization Viewer").await.id();
         let (policy, webhook) = alert_policy(owner).await;
         let history = delivery(&server, &policy).await;
+        let release = json!({
+            "name": "trial", "type": "percent", "canary_upstream_version": "default", "percent": 1
+        });
+        let release = owner.post(&format!("/apps/{app}/canary_releases"), release).await.id();
         let ids: &[(&str, &str)] = &[
             ("id", &owner.org),
             ("member_id", &member),
@@ -91,6 +95,7 @@ async fn ids_of_others_are_answered_as_unknown_ones() {
             ("certificate_id", &tls),
             ("plugin_management_id", "cors"),
             ("obj_id", &app),
+            ("canary_release_id", &release),
         ];
         let revision = owner.revision().await;
         for (operation, scope) in guarded() {

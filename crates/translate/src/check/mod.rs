@@ -6,11 +6,13 @@
 
 mod api;
 mod application;
+mod canary_release;
 mod certificate;
 mod cluster;
 mod consumer;
+mod expression;
 mod health;
-mod host;
+pub(crate) mod host;
 mod loaded_plugin;
 mod log_collection;
 mod path;
@@ -23,6 +25,7 @@ use gantry_model::{Id, Violation};
 
 pub use api::check_api;
 pub use application::check_application;
+pub use canary_release::check_canary_release;
 pub use certificate::check_certificate;
 pub use cluster::check_cluster;
 pub use consumer::check_consumer;
@@ -37,12 +40,12 @@ fn some_id() -> Id {
 
 /// Broken rules as they are found.
 #[derive(Default)]
-struct Report(Vec<Violation>);
+pub(crate) struct Report(pub(crate) Vec<Violation>);
 
 impl Report {
     /// Notes that `field` breaks `rule`, which reads on from the field's name; `example` is a valid
     /// value as JSON text.
-    fn broken(
+    pub(crate) fn broken(
         &mut self,
         field: impl Into<String>,
         rule: impl Into<String>,
