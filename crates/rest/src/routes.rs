@@ -13,9 +13,10 @@ use http::Method;
 use crate::contract::contract;
 use crate::gate::{Gate, gate};
 use crate::{
-    access_token, alert_history, alert_policy, api, application, billing, canary_release, certificate, cluster,
-    consumer, debug, docs, fallback, frame, heartbeat, instance, invitation, label, loaded_plugin,
-    member, metrics, openapi, organization, plugin, probe, region, role, service_admin, session, user,
+    access_token, alert_history, alert_policy, api, application, billing, canary_release,
+    certificate, cluster, consumer, debug, docs, fallback, frame, heartbeat, instance, invitation,
+    label, loaded_plugin, member, metrics, openapi, organization, plugin, probe, region, role,
+    service_admin, session, user,
 };
 
 /// One line of the list.

@@ -15,9 +15,9 @@ use serde_json::Value;
 
 use crate::{
     ClusterConfig, Keys, References, Surroundings, api, application, certificate, check_api,
-    check_application, check_canary_release, check_certificate, check_cluster, check_consumer, check_log_collection,
-    check_plugin_metadata, check_service_registry, cluster, consumer, full, is_loaded,
-    loaded_plugins, service_registry, strategies, touches_routes,
+    check_application, check_canary_release, check_certificate, check_cluster, check_consumer,
+    check_log_collection, check_plugin_metadata, check_service_registry, cluster, consumer, full,
+    is_loaded, loaded_plugins, service_registry, strategies, touches_routes,
 };
 
 /// One write of a caller. Ids come from a few, so that writes meet.

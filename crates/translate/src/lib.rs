@@ -31,25 +31,25 @@ use std::collections::BTreeMap;
 
 use gantry_model::Id;
 use gantry_model::config::{
-    ApiSpec, ApplicationSpec, CanaryReleaseSpec, CertificateSpec, ClusterSettings, ConsumerSpec, LogCollectionSpec,
-    PluginStates, Plugins, ServiceRegistrySpec,
+    ApiSpec, ApplicationSpec, CanaryReleaseSpec, CertificateSpec, ClusterSettings, ConsumerSpec,
+    LogCollectionSpec, PluginStates, Plugins, ServiceRegistrySpec,
 };
 
 pub use api::{api, warning};
 pub use application::{application, touches_routes};
 pub use certificate::certificate;
 pub use check::{
-    check_api, check_application, check_canary_release, check_certificate, check_cluster, check_consumer,
-    check_log_collection, check_plugin_metadata, check_service_registry,
+    check_api, check_application, check_canary_release, check_certificate, check_cluster,
+    check_consumer, check_log_collection, check_plugin_metadata, check_service_registry,
 };
 pub use cluster::cluster;
 pub use consumer::consumer;
 pub use document::rank;
 pub use loaded_plugin::{NEEDED, is_loaded, loaded_plugins};
+pub use overlap::{overlap, patterns, spells_out};
 pub use plugins::{Use, uses};
 pub use references::{References, registries};
 pub use service_registry::{service_registry, startup_registry};
-pub use overlap::{overlap, patterns, spells_out};
 pub use surroundings::Surroundings;
 pub use upstream::upstream_id;
 

@@ -10,9 +10,10 @@ use gantry_model::config::upstream::{
     PassiveProbe, ProbeType, Scheme, ServiceDiscovery, Target, Timeout, Upstream,
 };
 use gantry_model::config::{
-    ApiPath, ApiSpec, ApiType, ApplicationSpec, CanaryReleaseSpec, CanaryState, CanaryType, CertificateSpec, CertificateType, ConsumerSpec,
-    Expression, LogCollectionSpec, LoggerType, Operator, PathType, PluginState, Plugins, Protocol,
-    RegistryType, Relationship, RouteControl, ServiceRegistrySpec, Subject, UpstreamVersion,
+    ApiPath, ApiSpec, ApiType, ApplicationSpec, CanaryReleaseSpec, CanaryState, CanaryType,
+    CertificateSpec, CertificateType, ConsumerSpec, Expression, LogCollectionSpec, LoggerType,
+    Operator, PathType, PluginState, Plugins, Protocol, RegistryType, Relationship, RouteControl,
+    ServiceRegistrySpec, Subject, UpstreamVersion,
 };
 use proptest::collection::vec;
 use proptest::option::{of, weighted};

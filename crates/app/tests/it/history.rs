@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use gantry_app::feed::{self, After};
-use gantry_app::{
-    api, application, canary_release, certificate, cluster, consumer, loaded_plugin,
-};
+use gantry_app::{api, application, canary_release, certificate, cluster, consumer, loaded_plugin};
 use gantry_model::config::{
     ApiSpec, ApplicationSpec, CanaryReleaseRequest, CanaryReleaseSpec, CanaryState,
     CertificateSpec, ClusterSettings, ConsumerSpec, PluginState, PluginStates, Plugins,

@@ -67,7 +67,9 @@ impl Entry<'_> {
             Scope::User => "Any signed-in user.",
             Scope::Gateway => "Gateways, on their own port.",
             Scope::Organization => "Members of the organization",
-            Scope::Clusters => "Members of the organization, about the clusters they have a role in,",
+            Scope::Clusters => {
+                "Members of the organization, about the clusters they have a role in,"
+            }
             Scope::Cluster => "Members of the cluster's organization",
             Scope::Applications => {
                 "Members of the cluster's organization, service admins about their applications,"
