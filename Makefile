@@ -2,10 +2,10 @@
 CARGO ?= cargo
 XTASK = $(CARGO) run --quiet --release -p gantry-xtask --
 
-.PHONY: help run test check fix gen bench dist
+.PHONY: help run test test-fuzz check fix gen bench dist
 
 help: ## show this menu
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
 
 run: ## build Gantry and start it with a working demo (data in ./gantry-data)
 	@$(XTASK) doctor run
@@ -13,6 +13,9 @@ run: ## build Gantry and start it with a working demo (data in ./gantry-data)
 
 test: ## everything CI checks: lint, layers, unit, integration on SQLite and PostgreSQL, end to end
 	@$(XTASK) test
+
+test-fuzz: ## the contract against a live server, by Schemathesis: make test-fuzz CASES=100
+	@$(XTASK) fuzz $(CASES)
 
 check: ## the fast part of it: format, clippy, tidy, layers, licences
 	@$(XTASK) check

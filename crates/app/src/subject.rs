@@ -20,6 +20,7 @@ pub(crate) enum Subject {
     Consumer { id: Id, spec: ConsumerSpec },
     Certificate { id: Id, spec: CertificateSpec, snis: Vec<String> },
     LogCollection,
+    CanaryRelease,
     ServiceRegistry { id: Id, spec: ServiceRegistrySpec },
 }
 
@@ -41,6 +42,7 @@ impl Subject {
                 Self::Certificate { id, spec, snis }
             }
             Kind::LogCollection => Self::LogCollection,
+            Kind::CanaryRelease => Self::CanaryRelease,
             Kind::ServiceRegistry => {
                 Self::ServiceRegistry { id, spec: object::opened(app, row)?.spec }
             }
@@ -53,9 +55,10 @@ impl Subject {
             Self::Application { spec, .. } => spec.index().references,
             Self::Api { spec, .. } => spec.index().references,
             Self::Consumer { spec, .. } => spec.index().references,
-            Self::Certificate { .. } | Self::LogCollection | Self::ServiceRegistry { .. } => {
-                References::default()
-            }
+            Self::Certificate { .. }
+            | Self::LogCollection
+            | Self::CanaryRelease
+            | Self::ServiceRegistry { .. } => References::default(),
         }
     }
 
@@ -71,7 +74,7 @@ impl Subject {
             }
             Self::Consumer { id, spec } => gantry_translate::consumer(*id, spec, around),
             Self::Certificate { id, spec, snis } => gantry_translate::certificate(*id, spec, snis),
-            Self::LogCollection => Keys::new(),
+            Self::LogCollection | Self::CanaryRelease => Keys::new(),
             Self::ServiceRegistry { id, spec } => gantry_translate::service_registry(*id, spec),
         }
     }
@@ -85,9 +88,10 @@ impl Subject {
             Self::Application { spec, .. } => gantry_translate::check_application(spec, around),
             Self::Api { spec, parent, .. } => gantry_translate::check_api(parent, spec, around),
             Self::Consumer { spec, .. } => gantry_translate::check_consumer(spec, around),
-            Self::Certificate { .. } | Self::LogCollection | Self::ServiceRegistry { .. } => {
-                Vec::new()
-            }
+            Self::Certificate { .. }
+            | Self::LogCollection
+            | Self::CanaryRelease
+            | Self::ServiceRegistry { .. } => Vec::new(),
         }
     }
 
@@ -100,6 +104,7 @@ impl Subject {
             Self::Consumer { spec, .. } => format!("the consumer `{}`", spec.name),
             Self::Certificate { id, .. } => format!("certificate {id}"),
             Self::LogCollection => "a log collection".into(),
+            Self::CanaryRelease => "a canary release".into(),
             Self::ServiceRegistry { spec, .. } => format!("the service registry `{}`", spec.name),
         }
     }

@@ -15,12 +15,14 @@ const TEST: &[Need] = &[
     ("node", "nodejs"),
     ("npm", "npm"),
 ];
+const FUZZ: &[Need] = &[("python3", "python3-venv")];
 const BENCH: &[Need] = &[("etcd", "etcd-server"), ("nginx", "nginx-light")];
 
 /// Makes sure that `make <word>` finds what it needs.
 pub fn run(word: &str) -> Outcome {
     let needs = match word {
         "test" => [BUILD, TEST].concat(),
+        "test-fuzz" => [BUILD, FUZZ].concat(),
         "bench" => [BUILD, BENCH].concat(),
         _ => BUILD.to_vec(),
     };

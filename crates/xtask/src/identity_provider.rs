@@ -12,7 +12,7 @@ const LOCK: &str = "package-lock.json";
 /// The folder with the provider; installed if it is not there or another version is.
 pub fn install() -> Outcome<PathBuf> {
     let source = root().join("crates/testkit/oidc");
-    let folder = cache()?.join("gantry/identity-provider");
+    let folder = shell::cache()?.join("identity-provider");
     let installed = folder.join("node_modules/oidc-provider").is_dir()
         && read(&folder.join(LOCK)).ok() == Some(read(&source.join(LOCK))?);
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -33,10 +33,4 @@ pub fn install() -> Outcome<PathBuf> {
 
 fn read(file: &Path) -> Outcome<String> {
     fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))
-}
-
-fn cache() -> Outcome<PathBuf> {
-    let given = std::env::var_os("XDG_CACHE_HOME").filter(|folder| !folder.is_empty());
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    given.map(PathBuf::from).or_else(home).ok_or_else(|| "no HOME for a cache folder".into())
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod doctor;
+mod fuzz;
 mod identity_provider;
 mod postgres;
 mod shell;
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: xtask <word>
   check          format, clippy, tidy, layers, licences
   test           check, then every test, on SQLite and PostgreSQL
+  fuzz [cases]   the contract against a live server, by Schemathesis
   gen            write generated code again
   doctor <word>  say what `make <word>` needs and this machine lacks; install it when root";
 
@@ -25,6 +27,8 @@ fn main() -> ExitCode {
             let update = [("GANTRY_UPDATE", "1")];
             shell::run_with("cargo", &["test", "--release", "-p", "gantry-etcd-proto"], &update)
         }
+        ["fuzz"] => fuzz::run(None),
+        ["fuzz", cases] => fuzz::run(Some(cases)),
         ["doctor", word] => doctor::run(word),
         _ => Err(USAGE.into()),
     };

@@ -13,6 +13,14 @@ pub fn root() -> PathBuf {
     here.ancestors().nth(2).unwrap_or(here).to_path_buf()
 }
 
+/// Our folder in the user's cache, for tools that are installed once.
+pub fn cache() -> Outcome<PathBuf> {
+    let given = std::env::var_os("XDG_CACHE_HOME").filter(|folder| !folder.is_empty());
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let cache = given.map(PathBuf::from).or_else(home).ok_or("no HOME for a cache folder")?;
+    Ok(cache.join("gantry"))
+}
+
 /// Runs a program in the workspace's folder; its output goes to ours.
 pub fn run(program: &str, arguments: &[&str]) -> Outcome {
     run_with(program, arguments, &[])
