@@ -34,6 +34,8 @@ pub enum Followed {
     AccountWanted {
         /// Name of the inviting organization.
         organization: String,
+        /// Whether people may come through an identity provider instead.
+        by_provider: bool,
     },
 }
 
@@ -188,7 +190,8 @@ pub async fn follow(
     let (row, name) = entitled(app, visitor, invitation).await?;
     let account = user::find_by_email(&mut app.db.read().await?, &row.email).await?;
     let Some(account) = account else {
-        return Ok(Followed::AccountWanted { organization: name });
+        let by_provider = app.oidc.is_some();
+        return Ok(Followed::AccountWanted { organization: name, by_provider });
     };
     let cx = acting(app, &account, "acceptInvitation", request_id);
     let (org, user_id) = (row.org_id, account.id);

@@ -58,8 +58,8 @@ pub async fn accept(
     match followed {
         Ok(Followed::Joined) if for_people => found(&app),
         Ok(Followed::Joined) => Answer::empty().into_response(),
-        Ok(Followed::AccountWanted { organization }) if for_people => {
-            page(StatusCode::OK, &form(&link, &organization))
+        Ok(Followed::AccountWanted { organization, by_provider }) if for_people => {
+            page(StatusCode::OK, &form(&link, &organization, by_provider))
         }
         Ok(Followed::AccountWanted { .. }) => {
             let message = "nobody has an account with this address yet: send first_name, last_name \
@@ -140,7 +140,11 @@ fn page(status: StatusCode, content: &str) -> Response {
     response
 }
 
-fn form(link: &Link, organization: &str) -> String {
+/// The other way to an account.
+const BY_PROVIDER: &str = "<p>Or <a href=\"/api/v1/user/login\">sign in through your identity \
+                           provider</a> and follow the link of the invitation again.</p>";
+
+fn form(link: &Link, organization: &str, by_provider: bool) -> String {
     let Link { email, org_id, token } = link;
     let hidden = |name: &str, value: &str| {
         format!("<input type=\"hidden\" name=\"{name}\" value=\"{}\">", escaped(value))
@@ -159,6 +163,7 @@ fn form(link: &Link, organization: &str) -> String {
         field("last_name", "Last name", "text", "maxlength=\"150\""),
         field("password", "Password", "password", "minlength=\"8\" autocomplete=\"new-password\""),
         "<button>Join</button></form>".to_owned(),
+        if by_provider { BY_PROVIDER.to_owned() } else { String::new() },
     ]
     .concat()
 }
@@ -186,7 +191,7 @@ mod tests {
     fn nothing_of_a_link_becomes_markup() {
         let link =
             Link { email: "\"><script>".into(), org_id: "1".into(), token: Some("'<b>".into()) };
-        let form = form(&link, "<img src=x>");
+        let form = form(&link, "<img src=x>", false);
         for part in ["<script>", "<b>", "<img"] {
             assert!(!form.contains(part), "{form}");
         }

@@ -174,6 +174,10 @@ async fn callers(server: &Server, place: &Place, clock: &Clock) -> Vec<Caller> {
         plain("nobody", Nobody, server.anonymous()),
         plain("revoked token", Nobody, revoked(&server.owner).await),
     ];
+    let leaving = server.newcomer("leaving@example.com").await;
+    let left = with_token(&leaving, 0).await;
+    leaving.delete("/user/me").await.ok();
+    all.push(plain("deleted user", Nobody, left));
     let expiring = clock.now().seconds() + 60;
     all.push(plain("expired token", Nobody, with_token(&server.owner, expiring).await));
     let invited = server.newcomer("invited@example.com").await;

@@ -153,7 +153,7 @@ async fn who_has_no_account_makes_one_on_the_page_of_the_link() {
         let joined = form(token, "a long password").header("accept", "text/html");
         let joined = joined.send().await.unwrap();
         assert_eq!(joined.status(), 303);
-        assert_eq!(joined.headers()["location"], "http://localhost:7080/");
+        assert_eq!(joined.headers()["location"], format!("{}/", server.base));
         Answer::read(form(token, "a long password")).await.refused(404, 4);
         let login = json!({ "email": "carol@example.com", "password": "a long password" });
         let signed_in = nobody.post("/user/login", login).await;
@@ -178,7 +178,7 @@ async fn browsers_are_sent_on_once_they_have_joined() {
         let request = server.anonymous().request(Method::GET, &link(&invited));
         let answer = request.header("accept", "text/html").send().await.unwrap();
         assert_eq!(answer.status(), 302);
-        assert_eq!(answer.headers()["location"], "http://localhost:7080/");
+        assert_eq!(answer.headers()["location"], format!("{}/", server.base));
     })
     .await;
 }
