@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     fn refused(text: &str) -> String {
-        Plans::parse(text).err().expect("a refusal")
+        Plans::parse(text).expect_err("a refusal")
     }
 
     #[test]
