@@ -122,10 +122,9 @@ pub(crate) async fn add(
 
 pub async fn replace(cx: &Cx, app: Id, id: Id, spec: ApiSpec) -> Result<Written<Api>> {
     let cluster = application::cluster_of(cx, app).await?;
-    change(cx, cluster, move |change| {
+    object::edit(cx, cluster, app, id, move |change, old| {
         Box::pin(async move {
             let parent = parent(change, app).await?;
-            let old = object::find(&change.app, change.tx, app, id).await?;
             save(change, &parent, old, spec).await
         })
     })
@@ -135,10 +134,9 @@ pub async fn replace(cx: &Cx, app: Id, id: Id, spec: ApiSpec) -> Result<Written<
 /// Puts `patch` over the stored API at the top level.
 pub async fn patch(cx: &Cx, app: Id, id: Id, patch: Map<String, Value>) -> Result<Written<Api>> {
     let cluster = application::cluster_of(cx, app).await?;
-    change(cx, cluster, move |change| {
+    object::edit(cx, cluster, app, id, move |change, old: Stored<ApiSpec>| {
         Box::pin(async move {
             let parent = parent(change, app).await?;
-            let old: Stored<ApiSpec> = object::find(&change.app, change.tx, app, id).await?;
             let spec = check::merged(&old.spec, patch)?;
             save(change, &parent, old, spec).await
         })

@@ -102,13 +102,7 @@ pub async fn replace(
     id: Id,
     spec: ApplicationSpec,
 ) -> Result<Written<Application>> {
-    change(cx, cluster, move |change| {
-        Box::pin(async move {
-            let old = object::find(&change.app, change.tx, cluster, id).await?;
-            edit(change, old, spec).await
-        })
-    })
-    .await
+    object::edit(cx, cluster, cluster, id, move |change, old| Box::pin(edit(change, old, spec))).await
 }
 
 /// Puts `patch` over the stored application at the top level.
@@ -122,10 +116,8 @@ pub async fn patch(
     if let (Some(only), false) = (patch.remove("protocol"), patch.contains_key("protocols")) {
         patch.insert("protocols".into(), Value::Array(vec![only]));
     }
-    change(cx, cluster, move |change| {
+    object::edit(cx, cluster, cluster, id, move |change, old: Stored<ApplicationSpec>| {
         Box::pin(async move {
-            let old: Stored<ApplicationSpec> =
-                object::find(&change.app, change.tx, cluster, id).await?;
             let spec = check::merged(&old.spec, patch)?;
             edit(change, old, spec).await
         })
@@ -208,11 +200,8 @@ fn check_kept_api(
 /// Deletes an application; with `cascade` its APIs too, without it there must be none. Its canary
 /// releases go along in both cases: they are about nothing else.
 pub async fn delete(cx: &Cx, cluster: Id, id: Id, cascade: bool) -> Result<Written<()>> {
-    change(cx, cluster, move |change| {
-        Box::pin(async move {
-            let stored = object::find(&change.app, change.tx, cluster, id).await?;
-            remove(change, stored, cascade).await
-        })
+    object::edit(cx, cluster, cluster, id, move |change, stored| {
+        Box::pin(remove(change, stored, cascade))
     })
     .await
 }

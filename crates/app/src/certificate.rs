@@ -75,13 +75,7 @@ pub async fn replace(
     id: Id,
     spec: CertificateSpec,
 ) -> Result<Written<Certificate>> {
-    change(cx, cluster, move |change| {
-        Box::pin(async move {
-            let old = object::find(&change.app, change.tx, cluster, id).await?;
-            save(change, old, spec).await
-        })
-    })
-    .await
+    object::edit(cx, cluster, cluster, id, move |change, old| Box::pin(save(change, old, spec))).await
 }
 
 /// Puts `patch` over the stored certificate at the top level; it may hold nothing but labels.
@@ -91,10 +85,8 @@ pub async fn patch(
     id: Id,
     patch: Map<String, Value>,
 ) -> Result<Written<Certificate>> {
-    change(cx, cluster, move |change| {
+    object::edit(cx, cluster, cluster, id, move |change, old: Stored<CertificateSpec>| {
         Box::pin(async move {
-            let old: Stored<CertificateSpec> =
-                object::find(&change.app, change.tx, cluster, id).await?;
             let spec = check::merged(&old.spec, patch)?;
             save(change, old, spec).await
         })
@@ -124,10 +116,8 @@ async fn save(
 }
 
 pub async fn delete(cx: &Cx, cluster: Id, id: Id) -> Result<Written<()>> {
-    change(cx, cluster, move |change| {
+    object::edit(cx, cluster, cluster, id, move |change, stored: Stored<CertificateSpec>| {
         Box::pin(async move {
-            let stored: Stored<CertificateSpec> =
-                object::find(&change.app, change.tx, cluster, id).await?;
             refuse_in_use(change, id).await?;
             let snis = facts(&stored.spec.certificate, "certificate")?.snis;
             resource::delete(change.tx, id).await?;

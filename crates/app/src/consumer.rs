@@ -78,13 +78,7 @@ pub async fn replace(
     id: Id,
     spec: ConsumerSpec,
 ) -> Result<Written<Consumer>> {
-    change(cx, cluster, move |change| {
-        Box::pin(async move {
-            let old = object::find(&change.app, change.tx, cluster, id).await?;
-            save(change, old, spec).await
-        })
-    })
-    .await
+    object::edit(cx, cluster, cluster, id, move |change, old| Box::pin(save(change, old, spec))).await
 }
 
 /// Puts `patch` over the stored consumer at the top level.
@@ -94,10 +88,8 @@ pub async fn patch(
     id: Id,
     patch: Map<String, Value>,
 ) -> Result<Written<Consumer>> {
-    change(cx, cluster, move |change| {
+    object::edit(cx, cluster, cluster, id, move |change, old: Stored<ConsumerSpec>| {
         Box::pin(async move {
-            let old: Stored<ConsumerSpec> =
-                object::find(&change.app, change.tx, cluster, id).await?;
             let spec = check::merged(&old.spec, patch)?;
             save(change, old, spec).await
         })
@@ -138,10 +130,8 @@ async fn save(
 }
 
 pub async fn delete(cx: &Cx, cluster: Id, id: Id) -> Result<Written<()>> {
-    change(cx, cluster, move |change| {
+    object::edit(cx, cluster, cluster, id, move |change, stored: Stored<ConsumerSpec>| {
         Box::pin(async move {
-            let stored: Stored<ConsumerSpec> =
-                object::find(&change.app, change.tx, cluster, id).await?;
             let around = change.around(&[&stored.spec]).await?;
             let dependents = Dependents::of_labels(change, &labels(&stored.spec)).await?;
             resource::delete(change.tx, id).await?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gantry_model::config::ServiceRegistrySpec;
 use gantry_model::instance::{Heartbeat, HeartbeatResult, Instance, InstanceStatus, PURGE_AFTER_S};
 use gantry_model::{Error, Id, Page, Result, Secret, Timestamp};
 use gantry_store::gateway::GatewayCertificateRow;
@@ -19,6 +20,7 @@ use x509_parser::prelude::FromDer as _;
 
 use crate::ca::Ca;
 use crate::change::change;
+use crate::object::Stored;
 use crate::seal::random_text;
 use crate::token::{Claims, Use};
 use crate::{App, Cx, metrics};
@@ -275,6 +277,7 @@ pub async fn startup_config(cx: &Cx, id: Id, kind: &str) -> Result<String> {
             return Err(Error::invalid_field("config_type", rule, "\"apisix\""));
         }
     };
+    let registries = crate::service_registry::enabled(&cx.app, &mut tx, id).await?;
     let found = cluster::find(&mut tx, id).await?.ok_or_else(|| Error::not_found("cluster"))?;
     let (settings, _) = crate::cluster::opened(&cx.app, &found)?;
     let proxy = settings.api_proxy_settings.unwrap_or_default();
@@ -285,5 +288,29 @@ pub async fn startup_config(cx: &Cx, id: Id, kind: &str) -> Result<String> {
         .replace("@ENDPOINT@", &cx.app.gateway_endpoint)
         .replace("@SNI@", endpoint_host(&cx.app.gateway_endpoint))
         .replace("@DELETE_TAIL_SLASH@", &tail_slash.to_string())
-        .replace("@SHOW_UPSTREAM_STATUS@", &status_header.to_string()))
+        .replace("@SHOW_UPSTREAM_STATUS@", &status_header.to_string())
+        .replace("@DISCOVERY@", &discovery(kind, &registries)?))
+}
+
+/// The section on service registries: APISIX reads them nowhere else. Tokens are read in the
+/// environment of the gateway, as they are shown to nobody.
+fn discovery(kind: &str, registries: &[Stored<ServiceRegistrySpec>]) -> Result<String> {
+    if registries.is_empty() {
+        return Ok(String::new());
+    }
+    let mut lines = match kind {
+        "helm" => "discovery:\n  enabled: true\n  registry:\n    kubernetes:\n".to_owned(),
+        _ => "discovery:\n  kubernetes:\n".to_owned(),
+    };
+    let indent = if kind == "helm" { "      " } else { "    " };
+    for one in registries {
+        let mut entry = gantry_translate::startup_registry(one.row.id, &one.spec);
+        if let Some(token) = entry.pointer_mut("/client/token") {
+            *token = format!("${{{{SERVICE_REGISTRY_{}_TOKEN}}}}", one.row.id).into();
+        }
+        // JSON is YAML; braces must not look like an action to the client's template engine.
+        let entry = entry.to_string().replace("{{", "{{\"{{\"}}");
+        lines += &format!("{indent}- {entry}\n");
+    }
+    Ok(lines)
 }

@@ -24,6 +24,7 @@ pub mod clock;
 pub mod cluster;
 pub mod compat;
 pub mod consumer;
+pub mod consumer_jwt;
 mod context;
 pub mod debug;
 mod dependents;

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::answer::{Answer, Reply};
+use crate::compat::{Form, Shaped};
 use crate::extract::{Body, Caller, List, OfApplication, OfCluster, Params};
 
 #[derive(Deserialize)]
@@ -69,9 +70,10 @@ pub async fn delete_all(
 }
 
 pub async fn search(
+    form: Form,
     Caller(cx): Caller,
     Params(OfCluster { cluster_id }): Params<OfCluster>,
     List(query): List,
-) -> Reply<Page<ApiWithApplication>> {
-    Ok(Answer::new(api::search(&cx, cluster_id, &query).await?))
+) -> Reply<Shaped<Page<ApiWithApplication>>> {
+    Ok(Answer::new(form.shaped(api::search(&cx, cluster_id, &query).await?)))
 }

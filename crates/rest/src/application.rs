@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::answer::{Answer, Reply};
+use crate::compat::{Form, Shaped};
 use crate::extract::{Body, Caller, List, OfCluster, Params};
 
 #[derive(Deserialize)]
@@ -22,42 +23,50 @@ pub struct Cascade {
 }
 
 pub async fn list(
+    form: Form,
     Caller(cx): Caller,
     Params(OfCluster { cluster_id }): Params<OfCluster>,
     List(query): List,
-) -> Reply<Page<Application>> {
-    Ok(Answer::new(application::list(&cx, cluster_id, &query).await?))
+) -> Reply<Shaped<Page<Application>>> {
+    Ok(Answer::new(application::list(&cx, cluster_id, &query).await?).map(|one| form.shaped(one)))
 }
 
 pub async fn create(
+    form: Form,
     Caller(cx): Caller,
     Params(OfCluster { cluster_id }): Params<OfCluster>,
     Body(spec): Body<ApplicationSpec>,
-) -> Reply<Application> {
-    Ok(Answer::written(application::create(&cx, cluster_id, spec).await?))
+) -> Reply<Shaped<Application>> {
+    Ok(Answer::written(application::create(&cx, cluster_id, spec).await?)
+        .map(|one| form.shaped(one)))
 }
 
 pub async fn get(
+    form: Form,
     Caller(cx): Caller,
     Params(OfApplication { cluster_id, app_id }): Params<OfApplication>,
-) -> Reply<Application> {
-    Ok(Answer::new(application::get(&cx, cluster_id, app_id).await?))
+) -> Reply<Shaped<Application>> {
+    Ok(Answer::new(application::get(&cx, cluster_id, app_id).await?).map(|one| form.shaped(one)))
 }
 
 pub async fn replace(
+    form: Form,
     Caller(cx): Caller,
     Params(OfApplication { cluster_id, app_id }): Params<OfApplication>,
     Body(spec): Body<ApplicationSpec>,
-) -> Reply<Application> {
-    Ok(Answer::written(application::replace(&cx, cluster_id, app_id, spec).await?))
+) -> Reply<Shaped<Application>> {
+    Ok(Answer::written(application::replace(&cx, cluster_id, app_id, spec).await?)
+        .map(|one| form.shaped(one)))
 }
 
 pub async fn patch(
+    form: Form,
     Caller(cx): Caller,
     Params(OfApplication { cluster_id, app_id }): Params<OfApplication>,
     Body(change): Body<Map<String, Value>>,
-) -> Reply<Application> {
-    Ok(Answer::written(application::patch(&cx, cluster_id, app_id, change).await?))
+) -> Reply<Shaped<Application>> {
+    Ok(Answer::written(application::patch(&cx, cluster_id, app_id, change).await?)
+        .map(|one| form.shaped(one)))
 }
 
 pub async fn delete(

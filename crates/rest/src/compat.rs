@@ -7,7 +7,9 @@ use gantry_model::Page;
 use http::HeaderMap;
 use http::header::USER_AGENT;
 use http::request::Parts;
-use serde::Serialize;
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use crate::error::Failure;
 
@@ -29,7 +31,51 @@ pub enum Listed<T> {
     Sdk(Page<T>),
 }
 
+/// An answer that names kinds of service registries: the SDK numbers them.
+pub struct Shaped<T> {
+    form: Form,
+    payload: T,
+}
+
+/// The number of the kind `kubernetes`, the only one.
+const KUBERNETES: u8 = 1;
+
+impl<T: Serialize> Serialize for Shaped<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.form == Form::Reference {
+            return self.payload.serialize(serializer);
+        }
+        let mut payload = serde_json::to_value(&self.payload).map_err(S::Error::custom)?;
+        number_kinds(&mut payload);
+        payload.serialize(serializer)
+    }
+}
+
+/// Puts numbers in place of the kinds in a registry, an application, an API with its application, or
+/// a list of these.
+fn number_kinds(value: &mut Value) {
+    let Some(fields) = value.as_object_mut() else { return };
+    for name in ["list", "upstreams"] {
+        let list = fields.get_mut(name).and_then(Value::as_array_mut);
+        list.into_iter().flatten().for_each(number_kinds);
+    }
+    for name in ["application", "upstream", "service_discovery"] {
+        fields.get_mut(name).into_iter().for_each(number_kinds);
+    }
+    if fields.contains_key("kubernetes") {
+        fields.insert("type".into(), KUBERNETES.into());
+    }
+    if fields.contains_key("kubernetes_service") {
+        fields.insert("service_registry".into(), KUBERNETES.into());
+    }
+}
+
 impl Form {
+    /// The answer in this form.
+    pub fn shaped<T>(self, payload: T) -> Shaped<T> {
+        Shaped { form: self, payload }
+    }
+
     fn of(setting: GoSdk, headers: &HeaderMap) -> Self {
         let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
         let is_sdk = match setting {

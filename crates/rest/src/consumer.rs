@@ -1,9 +1,9 @@
 //! Consumers of a cluster.
 
-use gantry_app::consumer;
-use gantry_model::config::{Consumer, ConsumerSpec};
+use gantry_app::{consumer, consumer_jwt};
+use gantry_model::config::{Consumer, ConsumerSpec, JwtRequest};
 use gantry_model::{Id, Page};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::answer::{Answer, Reply};
@@ -13,6 +13,12 @@ use crate::extract::{Body, Caller, List, OfCluster, Params};
 pub struct OfConsumer {
     cluster_id: Id,
     consumer_id: Id,
+}
+
+/// Contract, schema `JWTResult`.
+#[derive(Serialize)]
+pub struct Issued {
+    token: String,
 }
 
 pub async fn list(
@@ -59,4 +65,13 @@ pub async fn delete(
     Params(OfConsumer { cluster_id, consumer_id }): Params<OfConsumer>,
 ) -> Reply<()> {
     Ok(Answer::done(consumer::delete(&cx, cluster_id, consumer_id).await?))
+}
+
+pub async fn issue_jwt(
+    Caller(cx): Caller,
+    Params(OfConsumer { cluster_id, consumer_id }): Params<OfConsumer>,
+    Body(request): Body<JwtRequest>,
+) -> Reply<Issued> {
+    let written = consumer_jwt::create(&cx, cluster_id, consumer_id, request).await?;
+    Ok(Answer::written(written).map(|token| Issued { token }))
 }

@@ -31,6 +31,7 @@ mod instance;
 mod invitation;
 mod label;
 mod loaded_plugin;
+mod log_collection;
 mod member;
 mod metrics;
 mod openapi;
@@ -40,6 +41,7 @@ mod probe;
 mod region;
 mod role;
 mod service_admin;
+mod service_registry;
 mod session;
 mod user;
 

@@ -25,9 +25,17 @@ pub fn consumer(_id: Id, spec: &ConsumerSpec, around: &Surroundings) -> Keys {
 }
 
 /// A credential as the plugin's consumer side. HMAC has other names in APISIX since 3.11, and its
-/// settings moved to the routes.
+/// settings moved to the routes. Gateways verify tokens and do not sign any: keys to sign with stay
+/// here.
 pub fn credential(plugin: &str, fields: &Value) -> Value {
-    let (Value::Object(fields), "hmac-auth") = (fields, plugin) else { return fields.clone() };
+    let Value::Object(fields) = fields else { return fields.clone() };
+    if plugin != "hmac-auth" {
+        let mut kept = fields.clone();
+        if plugin == "jwt-auth" {
+            kept.remove("private_key");
+        }
+        return Value::Object(kept);
+    }
     let mut renamed = Map::new();
     for (name, target) in
         [("access_key", "key_id"), ("key_id", "key_id"), ("secret_key", "secret_key")]

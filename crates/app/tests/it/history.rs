@@ -5,21 +5,25 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use gantry_app::feed::{self, After};
-use gantry_app::{api, application, canary_release, certificate, cluster, consumer, loaded_plugin};
+use gantry_app::{
+    api, application, canary_release, certificate, cluster, consumer, loaded_plugin,
+    log_collection, service_registry,
+};
 use gantry_model::config::{
     ApiSpec, ApplicationSpec, CanaryReleaseRequest, CanaryReleaseSpec, CanaryState,
-    CertificateSpec, ClusterSettings, ConsumerSpec, PluginState, PluginStates, Plugins,
+    CertificateSpec, ClusterSettings, ConsumerSpec, LogCollectionSpec, PluginState, PluginStates,
+    Plugins, ServiceRegistrySpec,
 };
 use gantry_model::{ErrorCode, Id};
 use gantry_routing::digest::Digest;
 use gantry_testkit::database::Database;
-use gantry_translate::{ClusterConfig, Keys, strategies};
+use gantry_translate::{ClusterConfig, Keys, References, strategies};
 use proptest::bool::weighted;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Bench, parse};
 
@@ -61,6 +65,11 @@ enum Step {
     Plugins(Plugins),
     /// Loads or unloads a plugin, or changes its metadata, whatever leads to this state.
     Plugin(String, PluginState),
+    /// Creates the log collection of a slot, or replaces it when it is there.
+    PutLogCollection(Id, LogCollectionSpec),
+    DeleteLogCollection(Id),
+    PutServiceRegistry(Id, ServiceRegistrySpec),
+    DeleteServiceRegistry(Id),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -92,6 +101,13 @@ fn step() -> impl Strategy<Value = Step> {
         1 => strategies::cluster_settings().prop_map(Step::Settings),
         1 => strategies::cluster_plugins().prop_map(Step::Plugins),
         2 => strategies::plugin_state().prop_map(|(name, state)| Step::Plugin(name, state)),
+        4 => strategies::log_collection()
+            .prop_map(|(slot, spec)| Step::PutLogCollection(slot, spec)),
+        1 => strategies::log_collection().prop_map(|(slot, _)| Step::DeleteLogCollection(slot)),
+        4 => strategies::service_registry()
+            .prop_map(|(slot, spec)| Step::PutServiceRegistry(slot, spec)),
+        1 => strategies::service_registry()
+            .prop_map(|(slot, _)| Step::DeleteServiceRegistry(slot)),
     ]
 }
 
@@ -103,6 +119,8 @@ fn pick<V>(map: &BTreeMap<Id, V>, at: Index) -> Option<Id> {
 struct Story<'b> {
     bench: &'b Bench,
     config: ClusterConfig,
+    /// Ids of the log collections and registries that the steps know by a slot.
+    slots: BTreeMap<Id, Id>,
     steps: usize,
 }
 
@@ -121,12 +139,85 @@ impl<'b> Story<'b> {
             canary_releases: BTreeMap::new(),
             consumers: BTreeMap::new(),
             certificates: BTreeMap::new(),
+            log_collections: BTreeMap::new(),
+            service_registries: BTreeMap::new(),
         };
-        Self { bench, config, steps: 0 }
+        Self { bench, config, slots: BTreeMap::new(), steps: 0 }
+    }
+
+    /// Puts the ids of log collections that exist in place of their slots.
+    fn bind(&self, plugins: &mut Plugins) {
+        let bind = |list: &mut Value| {
+            let slots = list.as_array().into_iter().flatten().map(|slot| parse(slot.clone()));
+            let ids = slots.filter_map(|slot: Id| self.slots.get(&slot));
+            *list = ids.map(|id| json!(id)).collect();
+        };
+        if let Some(Value::Object(logging)) = plugins.get_mut("logging") {
+            logging.get_mut("log_collections").into_iter().for_each(bind);
+        }
+        plugins.get_mut("log_collections").into_iter().for_each(bind);
+    }
+
+    /// The same for an application; registries that are not in use make place for a target.
+    fn bound(&self, mut spec: ApplicationSpec) -> ApplicationSpec {
+        self.bind(&mut spec.plugins);
+        for entry in &mut spec.upstreams {
+            let Some(discovery) = &mut entry.upstream.service_discovery else { continue };
+            let id = self.slots.get(&discovery.service_registry_id).copied();
+            let registry = id.and_then(|id| self.config.service_registries.get_key_value(&id));
+            match registry.filter(|(_, spec)| spec.enabled) {
+                Some((id, _)) => discovery.service_registry_id = *id,
+                None => {
+                    entry.upstream.service_discovery = None;
+                    let target = json!({ "host": "10.0.0.11", "port": 8080, "weight": 1 });
+                    entry.upstream.targets = vec![parse(target)];
+                }
+            }
+        }
+        spec
+    }
+
+    /// Whether something refers to a log collection or a registry.
+    fn is_used(&self, id: Id) -> bool {
+        let config = &self.config;
+        let plugins = config.apis.values().map(|(_, spec)| &spec.plugins);
+        let plugins = plugins.chain(config.consumers.values().map(|spec| &spec.plugins));
+        let of_plugins = plugins.chain([&config.plugins]).map(References::of_plugins);
+        let of_applications = config.applications.values().map(References::of_application);
+        of_plugins.chain(of_applications).any(|references| references.resources.contains(&id))
+    }
+
+    /// The step with ids in place of slots.
+    fn with_ids(&self, step: Step) -> Step {
+        match step {
+            Step::CreateApplication(spec) => Step::CreateApplication(self.bound(spec)),
+            Step::ReplaceApplication(at, spec) => Step::ReplaceApplication(at, self.bound(spec)),
+            Step::CreateApi(at, mut spec) => {
+                self.bind(&mut spec.plugins);
+                Step::CreateApi(at, spec)
+            }
+            Step::ReplaceApi(at, mut spec) => {
+                self.bind(&mut spec.plugins);
+                Step::ReplaceApi(at, spec)
+            }
+            Step::Plugins(mut sent) => {
+                self.bind(&mut sent);
+                // Together they might be two loggers of one type.
+                for (one, other) in [("logging", "log_collections"), ("log_collections", "logging")]
+                {
+                    if sent.contains_key(one) {
+                        sent.entry(other).or_insert(Value::Null);
+                    }
+                }
+                Step::Plugins(sent)
+            }
+            other => other,
+        }
     }
 
     async fn take(&mut self, step: Step) {
         self.steps += 1;
+        let step = self.with_ids(step);
         let (cx, id, config) = (&self.bench.cx, self.config.id, &mut self.config);
         let name = format!("step {}", self.steps);
         match step {
@@ -223,6 +314,7 @@ impl<'b> Story<'b> {
             Step::Plugins(sent) => {
                 cluster::update_plugins(cx, id, sent.clone()).await.unwrap();
                 config.plugins.extend(sent);
+                config.plugins.retain(|_, config| !config.is_null());
             }
             Step::Plugin(name, state) => self.take_plugin(name, state).await,
             Step::MoveCanaryRelease(at, on) => {
@@ -234,8 +326,56 @@ impl<'b> Story<'b> {
                 let (app, _) = config.canary_releases.remove(&release).unwrap();
                 canary_release::delete(cx, app, release).await.unwrap();
             }
+            other => self.take_neighbour(other).await,
+        }
+    }
+
+    /// Steps about what other resources refer to.
+    async fn take_neighbour(&mut self, step: Step) {
+        let (cx, id, config) = (&self.bench.cx, self.config.id, &mut self.config);
+        match step {
+            Step::PutLogCollection(slot, spec) => {
+                let put = match self.slots.get(&slot) {
+                    Some(known) => log_collection::replace(cx, id, *known, spec.clone()).await,
+                    None => log_collection::create(cx, id, spec.clone()).await,
+                };
+                let made = put.unwrap().value.id;
+                config.log_collections.insert(made, spec);
+                self.slots.insert(slot, made);
+            }
+            Step::PutServiceRegistry(slot, spec) => {
+                let put = match self.slots.get(&slot) {
+                    Some(known) => service_registry::replace(cx, id, *known, spec.clone()).await,
+                    None => service_registry::create(cx, id, spec.clone()).await,
+                };
+                let made = put.unwrap().value.id;
+                config.service_registries.insert(made, spec);
+                self.slots.insert(slot, made);
+            }
+            Step::DeleteLogCollection(slot) | Step::DeleteServiceRegistry(slot) => {
+                self.delete(slot).await;
+            }
             other => unreachable!("{other:?} is taken elsewhere"),
         }
+    }
+
+    /// Deletes what a slot stands for, if nothing uses it.
+    async fn delete(&mut self, slot: Id) {
+        let Some(gone) = self.slots.get(&slot).copied() else { return };
+        let (cx, cluster) = (&self.bench.cx, self.config.id);
+        let deleted = if self.config.log_collections.contains_key(&gone) {
+            log_collection::delete(cx, cluster, gone).await
+        } else {
+            service_registry::delete(cx, cluster, gone).await
+        };
+        if self.is_used(gone) {
+            assert_eq!(deleted.unwrap_err().code, ErrorCode::InUse);
+            return;
+        }
+        deleted.unwrap();
+        self.slots.remove(&slot);
+        self.config.log_collections.remove(&gone);
+        self.config.service_registries.remove(&gone);
     }
 
     async fn take_plugin(&mut self, name: String, wanted: PluginState) {

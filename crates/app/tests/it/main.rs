@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod audit;
+mod consumer_jwt;
 mod feed;
 mod gateway;
 mod harness;
@@ -12,4 +13,5 @@ mod loaded_plugin;
 mod ownership;
 mod resources;
 mod rotation;
+mod service_registry;
 mod tenancy;

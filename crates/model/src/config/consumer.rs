@@ -33,3 +33,18 @@ pub struct Consumer {
     #[serde(flatten)]
     pub spec: ConsumerSpec,
 }
+
+/// Contract, schema `JWTRequest`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct JwtRequest {
+    /// Lifetime in seconds.
+    #[serde(default = "a_day")]
+    pub ttl: i64,
+    /// Claims beside those that say whose the token is and until when.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub custom_payload: Map<String, Value>,
+}
+
+fn a_day() -> i64 {
+    86_400
+}

@@ -25,7 +25,7 @@ pub use canary_release::{
 };
 pub use certificate::{Certificate, CertificateFacts, CertificateSpec, CertificateType};
 pub use cluster::{Cluster, ClusterSettings, ClusterSummary};
-pub use consumer::{Consumer, ConsumerSpec};
+pub use consumer::{Consumer, ConsumerSpec, JwtRequest};
 pub use expression::{Expression, Operator, Relationship, Subject};
 pub use loaded_plugin::{
     LoadedPlugin, NamedRef, PluginLoad, PluginMetadataUpdate, PluginReference, PluginState,

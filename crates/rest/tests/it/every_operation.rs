@@ -75,6 +75,12 @@ async fn ids_of_others_are_answered_as_unknown_ones() {
         let consumer = owner.post(&owner.in_cluster("/consumers"), consumer).await.id();
         let tls = certificate("a.example.com");
         let tls = owner.post(&owner.in_cluster("/certificates"), tls).await.id();
+        let logs = json!({ "name": "logs", "type": "http-logger",
+            "spec": { "uri": "http://logs.internal:9000" } });
+        let logs = owner.post(&owner.in_cluster("/log_collections"), logs).await.id();
+        let registry = json!({ "name": "pods", "type": "kubernetes", "kubernetes": {
+            "api_server": {}, "service_account_token_file": "/token" } });
+        let registry = owner.post(&owner.in_cluster("/service_registries"), registry).await.id();
         let member = owner.invite("alice@example.com", "Organization Viewer").await.id();
         let (policy, webhook) = alert_policy(owner).await;
         let history = delivery(&server, &policy).await;
@@ -93,6 +99,8 @@ async fn ids_of_others_are_answered_as_unknown_ones() {
             ("api_id", &api),
             ("consumer_id", &consumer),
             ("certificate_id", &tls),
+            ("log_collection_id", &logs),
+            ("service_registry_id", &registry),
             ("plugin_management_id", "cors"),
             ("obj_id", &app),
             ("canary_release_id", &release),

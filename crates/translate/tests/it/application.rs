@@ -1,9 +1,14 @@
 //! Applications and the services and upstreams they become.
 
-use gantry_translate::{Surroundings, api, application};
+use gantry_model::config::ServiceRegistrySpec;
+use gantry_translate::{
+    Surroundings, api, application, check_application, check_service_registry, service_registry,
+};
 use serde_json::{Value, json};
 
-use crate::build::{an_api, id, orders, route, service, upstream, value};
+use crate::build::{
+    an_api, changed, id, orders, route, service, spec, upstream, value, with_upstream,
+};
 
 #[test]
 fn an_application_becomes_a_service_and_an_upstream_per_version() {
@@ -170,7 +175,7 @@ fn labels_in_an_acl_stand_for_the_consumers_that_carry_them() {
     let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
     let labelled =
         [("gold".to_owned(), names(&["zoe", "ann"])), ("silver".into(), names(&["ann"]))];
-    let around = Surroundings { labelled_consumers: labelled.into() };
+    let around = Surroundings { labelled_consumers: labelled.into(), ..Surroundings::default() };
     let restriction = |acl: Value| {
         let spec = orders(&json!({ "plugins": { "acl": acl } }));
         let keys = application(id(1001), &spec, &around);
@@ -190,4 +195,128 @@ fn labels_in_an_acl_stand_for_the_consumers_that_carry_them() {
     // Nobody carries the label: nobody may come in, rather than everybody.
     let nobody = restriction(json!({ "mode": "Allow", "allowed_consumer_labels": ["bronze"] }));
     assert_eq!(nobody["whitelist"], json!(["#nobody"]));
+}
+
+#[test]
+fn log_collections_become_the_plugins_of_their_types() {
+    let logs =
+        json!({ "name": "logs", "type": "http-logger", "spec": { "uri": "http://logs:9000" } });
+    let kafka = json!({ "name": "kafka", "type": "kafka-logger",
+        "spec": { "brokers": [{ "host": "kafka", "port": 9092 }], "kafka_topic": "access" } });
+    let around = Surroundings {
+        log_collections: [(id(7), spec(logs)), (id(8), spec(kafka))].into(),
+        ..Surroundings::default()
+    };
+    let plugins = |plugins: Value| {
+        let spec = orders(&json!({ "plugins": plugins }));
+        let violations = check_application(&spec, &around);
+        let fields: Vec<String> = violations.into_iter().map(|one| one.field).collect();
+        let keys = application(id(1001), &spec, &around);
+        (value(&keys, "/apisix/services/1001")["plugins"].clone(), fields)
+    };
+    let http = json!({ "uri": "http://logs:9000" });
+    let (both, fields) = plugins(json!({ "logging": { "log_collections": ["7", "8"] } }));
+    assert_eq!((both["http-logger"].clone(), fields), (http.clone(), vec![]));
+    assert_eq!(both["kafka-logger"]["kafka_topic"], "access");
+    let (bare, fields) = plugins(json!({ "log_collections": ["7"] }));
+    assert_eq!((bare, fields), (json!({ "http-logger": http }), vec![]));
+    let off = json!({ "logging": { "log_collections": ["7"], "_meta": { "disable": true } } });
+    assert_eq!(plugins(off).0["http-logger"]["_meta"], json!({ "disable": true }));
+    for (bad, field) in [
+        (json!({ "log_collections": ["7", "9"] }), "plugins.log_collections[1]"),
+        (json!({ "log_collections": [7] }), "plugins.log_collections[0]"),
+        (json!({ "log_collections": "7" }), "plugins.log_collections"),
+        (
+            json!({ "logging": { "log_collections": ["7", "7"] } }),
+            "plugins.logging.log_collections[1]",
+        ),
+        (
+            json!({ "logging": { "log_collections": ["7"], "http-logger": { "uri": "http://a" } } }),
+            "plugins.logging.log_collections[0]",
+        ),
+        (
+            json!({ "logging": { "log_collections": ["7"] }, "http-logger": { "uri": "http://a" } }),
+            "plugins.logging.http-logger",
+        ),
+    ] {
+        assert_eq!(plugins(bad.clone()).1, [field], "{bad}");
+    }
+}
+
+#[test]
+fn a_service_is_looked_up_in_its_registry() {
+    let discovery = json!({ "service_registry": 1, "service_registry_id": "4001",
+        "kubernetes_service": { "namespace": "shop", "name": "orders", "port": "http" } });
+    let discovered = with_upstream(&json!({ "service_discovery": discovery, "targets": null }));
+    let upstream = |around: &Surroundings| {
+        let keys = application(id(1001), &discovered, around);
+        value(&keys, "/apisix/upstreams/1001.37a8eec1ce19")
+    };
+    let mut around = Surroundings::default();
+    let fields = |around: &Surroundings| -> Vec<String> {
+        check_application(&discovered, around).into_iter().map(|one| one.field).collect()
+    };
+    let field = "upstreams[0].upstream.service_discovery.service_registry_id";
+    assert_eq!(fields(&around), [field]);
+    around.service_registries.insert(id(4001), true);
+    assert_eq!(fields(&around), Vec::<String>::new());
+    let found = upstream(&around);
+    assert_eq!(found["discovery_type"], "kubernetes");
+    assert_eq!(found["service_name"], "4001/shop/orders:http");
+    assert!(found.get("nodes").is_none());
+    // Switched off: no nodes, by which every gateway answers 503.
+    around.service_registries.insert(id(4001), false);
+    let off = upstream(&around);
+    assert_eq!((&off["nodes"], off.get("discovery_type")), (&json!([]), None));
+}
+
+#[test]
+fn a_registry_becomes_what_a_start_up_file_holds() {
+    let registry = |change: &Value| -> ServiceRegistrySpec {
+        let kubernetes = json!({ "api_server": { "host": "10.0.0.1", "port": 6443 },
+            "service_account_token_file": "/token" });
+        let kubernetes = changed(kubernetes, change);
+        spec(json!({ "name": "pods", "type": 1, "enabled": true, "kubernetes": kubernetes }))
+    };
+    let document = |change: Value| {
+        let spec = registry(&change);
+        assert_eq!(check_service_registry(&spec), vec![], "{change}");
+        value(&service_registry(id(4001), &spec), "/apisix/cluster_registries/4001")
+    };
+    let expected = json!({ "id": "4001", "client": { "token_file": "/token" },
+        "service": { "schema": "https", "host": "10.0.0.1", "port": "6443" } });
+    assert_eq!(document(json!({})), expected);
+    let selected = document(json!({
+        "api_server": { "scheme": "http" },
+        "service_account_token_file": "", "service_account_token_value": "s3cret",
+        "namespace_selector": { "operator": "match", "patterns": ["^shop"] },
+        "endpoints_label_selectors": [
+            { "key": "app", "operator": "equal", "value": "orders" },
+            { "key": "tier", "operator": "notin", "value": "a,b" },
+            { "key": "old", "operator": "not_exists", "value": "" },
+        ],
+    }));
+    let expected = json!({ "id": "4001", "client": { "token": "s3cret" },
+        "service": { "schema": "http", "host": "${KUBERNETES_SERVICE_HOST}",
+            "port": "${KUBERNETES_SERVICE_PORT}" },
+        "namespace_selector": { "match": ["^shop"] },
+        "label_selector": "app=orders,tier notin (a,b),!old" });
+    assert_eq!(selected, expected);
+    for (change, field) in [
+        (json!({ "service_account_token_value": "x" }), "service_account_token_value"),
+        (json!({ "service_account_token_file": "" }), "service_account_token_value"),
+        (json!({ "api_server": { "host": "https://a" } }), "api_server.host"),
+        (
+            json!({ "namespace_selector": { "operator": "equal", "patterns": [] } }),
+            "namespace_selector.patterns",
+        ),
+        (
+            json!({ "endpoints_label_selectors": [{ "key": "a b", "operator": "exists" }] }),
+            "endpoints_label_selectors[0].key",
+        ),
+    ] {
+        let broken = check_service_registry(&registry(&change));
+        let fields: Vec<String> = broken.into_iter().map(|one| one.field).collect();
+        assert_eq!(fields, [format!("kubernetes.{field}")], "{change}");
+    }
 }

@@ -65,7 +65,7 @@ fn backends_must_be_reachable_and_hashable() {
         "kubernetes_service": { "namespace": "shop", "name": "orders", "port": "http" },
     });
     let registry = json!({ "service_discovery": discovery, "targets": null });
-    assert_eq!(upstream(&registry), field("service_discovery"));
+    assert_eq!(upstream(&registry), field("service_discovery.service_registry_id"));
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn plugins_are_known_and_valid() {
     );
     assert_eq!(plugins(json!({ "key-auth": 5 })), ["plugins.key-auth"]);
     assert_eq!(plugins(json!({ "traffic-split": {} })), ["plugins.traffic-split"]);
-    assert_eq!(plugins(json!({ "log_collections": ["1"] })), ["plugins.log_collections"]);
+    assert_eq!(plugins(json!({ "log_collections": ["1"] })), ["plugins.log_collections[0]"]);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn our_own_plugins_name_their_own_fields() {
             json!({ "acl": { "mode": "Allow", "allowed_consumers": [7] } }),
             "acl.allowed_consumers[0]",
         ),
-        (json!({ "logging": { "log_collections": ["1"] } }), "logging.log_collections"),
+        (json!({ "logging": { "log_collections": ["1"] } }), "logging.log_collections[0]"),
         (json!({ "logging": { "http-logger": {} } }), "logging.http-logger.uri"),
         (json!({ "limit-count": { "count": 0, "time_window": 1 } }), "limit-count.count"),
     ] {
