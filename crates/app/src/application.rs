@@ -102,7 +102,8 @@ pub async fn replace(
     id: Id,
     spec: ApplicationSpec,
 ) -> Result<Written<Application>> {
-    object::edit(cx, cluster, cluster, id, move |change, old| Box::pin(edit(change, old, spec))).await
+    object::edit(cx, cluster, cluster, id, move |change, old| Box::pin(edit(change, old, spec)))
+        .await
 }
 
 /// Puts `patch` over the stored application at the top level.

@@ -75,7 +75,8 @@ pub async fn replace(
     id: Id,
     spec: CertificateSpec,
 ) -> Result<Written<Certificate>> {
-    object::edit(cx, cluster, cluster, id, move |change, old| Box::pin(save(change, old, spec))).await
+    object::edit(cx, cluster, cluster, id, move |change, old| Box::pin(save(change, old, spec)))
+        .await
 }
 
 /// Puts `patch` over the stored certificate at the top level; it may hold nothing but labels.

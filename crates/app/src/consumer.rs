@@ -78,7 +78,8 @@ pub async fn replace(
     id: Id,
     spec: ConsumerSpec,
 ) -> Result<Written<Consumer>> {
-    object::edit(cx, cluster, cluster, id, move |change, old| Box::pin(save(change, old, spec))).await
+    object::edit(cx, cluster, cluster, id, move |change, old| Box::pin(save(change, old, spec)))
+        .await
 }
 
 /// Puts `patch` over the stored consumer at the top level.

@@ -1,4 +1,4 @@
-//! Answers where no handler is: unknown paths, wrong methods, operations still to come.
+//! Answers where no handler is: unknown paths and wrong methods.
 
 use axum::extract::OriginalUri;
 use gantry_model::{Error, ErrorCode};
@@ -15,9 +15,4 @@ pub async fn unknown_path(OriginalUri(uri): OriginalUri) -> Failure {
 pub async fn wrong_method(method: Method) -> Failure {
     let message = format!("{method} is not among the methods of this path");
     Failure::http(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::InvalidArgument, message)
-}
-
-pub async fn not_built() -> Failure {
-    let message = "this operation is part of the contract, but not of this version of Gantry yet";
-    Failure::http(StatusCode::NOT_IMPLEMENTED, ErrorCode::Internal, message)
 }

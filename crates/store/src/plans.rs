@@ -1,5 +1,7 @@
 //! How SQLite carries queries out: none may read a table that grows from one end to the other.
 
+use std::collections::BTreeSet;
+
 use gantry_model::{Direction, Id, ListQuery, Timestamp};
 
 use crate::db::{Sql, vals};
@@ -34,12 +36,15 @@ fn questions(orders: &[&str]) -> Vec<ListQuery> {
 }
 
 async fn lists_of_resources(tx: &mut Tx) -> gantry_model::Result<()> {
-    use crate::resource;
+    use crate::{canary_release, reference, resource};
     let kinds = [
         (Kind::Application, "path_prefix"),
         (Kind::Api, "name"),
         (Kind::Consumer, "name"),
         (Kind::Certificate, "not_after"),
+        (Kind::LogCollection, "name"),
+        (Kind::ServiceRegistry, "name"),
+        (Kind::CanaryRelease, "name"),
     ];
     for (kind, order) in kinds {
         for query in questions(&["updated_at", "created_at", "name", order]) {
@@ -51,12 +56,20 @@ async fn lists_of_resources(tx: &mut Tx) -> gantry_model::Result<()> {
     }
     for query in questions(&["updated_at", "created_at", "name"]) {
         resource::list_in_cluster(tx, id(1), &query).await?;
+        for kind in [Kind::Application, Kind::Api] {
+            resource::list_of_service_admin(tx, kind, id(1), id(2), &query).await?;
+        }
     }
     resource::find(tx, Kind::Api, id(1)).await?;
     resource::find_many(tx, Kind::Api, &[id(1), id(2)]).await?;
     resource::find_named(tx, Kind::Api, id(1), "a").await?;
     resource::has_children(tx, Kind::Api, id(1)).await?;
-    resource::referrer(tx, id(1)).await?;
+    let labels = BTreeSet::from(["a".to_owned()]);
+    reference::referrers(tx, id(1)).await?;
+    reference::naming(tx, id(1), &labels).await?;
+    reference::labelled_consumers(tx, id(1), &labels).await?;
+    canary_release::open(tx, &[id(1)]).await?;
+    canary_release::in_progress(tx, id(1)).await?;
     resource::serving(tx, id(1), Kind::Certificate, &["a".to_owned()]).await?;
     let hash = ("key-auth".to_owned(), "hash".to_owned());
     resource::taken_credential(tx, id(1), id(2), &[hash]).await?;
@@ -64,14 +77,29 @@ async fn lists_of_resources(tx: &mut Tx) -> gantry_model::Result<()> {
 }
 
 async fn other_lists(tx: &mut Tx) -> gantry_model::Result<()> {
-    use crate::{access_token, audit, cluster, instance, region, revision, session, user};
+    use crate::{
+        access_token, alert_history, alert_policy, cluster, member, region, service_admin,
+    };
     for query in questions(&["updated_at", "created_at", "name", "id"]) {
         let unlabelled = ListQuery { labels: Vec::new(), active: None, ..query };
-        cluster::list(tx, id(1), &unlabelled).await?;
+        cluster::list(tx, id(1), None, &unlabelled).await?;
+        cluster::list(tx, id(1), Some(id(2)), &unlabelled).await?;
+        alert_policy::list(tx, id(1), &unlabelled).await?;
+        alert_history::list(tx, id(1), &unlabelled).await?;
+        service_admin::list(tx, id(1), &unlabelled).await?;
         region::list(tx, &unlabelled).await?;
         let all = ListQuery { search: String::new(), ..unlabelled };
+        member::list(tx, id(1), None, &all).await?;
+        member::list(tx, id(1), Some("owner"), &all).await?;
         access_token::list(tx, "a", &all).await?;
     }
+    Ok(())
+}
+
+async fn logs_and_people(tx: &mut Tx) -> gantry_model::Result<()> {
+    use crate::{audit, instance, member, revision, service_admin, session, user};
+    member::of_user(tx, "a").await?;
+    service_admin::applications(tx, id(1), id(2)).await?;
     instance::list(tx, id(1)).await?;
     audit::newest(tx, id(1), 10).await?;
     audit::after(tx, "cluster/1", 1, 10).await?;
@@ -82,7 +110,6 @@ async fn other_lists(tx: &mut Tx) -> gantry_model::Result<()> {
     revision::state_at(tx, id(1), "/a", "/b", 2).await?;
     session::user(tx, id(1), Timestamp::from_micros(1)).await?;
     user::find_by_email(tx, "alice@example.com").await?;
-    user::organizations(tx, "a").await?;
     Ok(())
 }
 
@@ -115,6 +142,7 @@ async fn no_list_reads_a_whole_table() {
     let mut tx = db.read().await.expect("a connection");
     lists_of_resources(&mut tx).await.expect("lists");
     other_lists(&mut tx).await.expect("lists");
+    logs_and_people(&mut tx).await.expect("lists");
     let plans = plans(&mut tx).await;
     assert!(plans.len() > 60, "{} queries were asked", plans.len());
     for (sql, steps) in &plans {
@@ -123,7 +151,8 @@ async fn no_list_reads_a_whole_table() {
     // Filters look at index entries only; nothing but the page itself is read from the table, and
     // nothing but the page is sorted.
     let filtered = plans.iter().filter(|(sql, _)| sql.contains("FROM resources t WHERE"));
-    for (sql, steps) in filtered {
+    // Who looks after some applications has few of them: those are looked up.
+    for (sql, steps) in filtered.filter(|(sql, _)| !sql.contains("service_admins")) {
         let covered = steps.iter().any(|step| step.starts_with("SEARCH t USING COVERING INDEX"));
         assert!(covered, "{sql}\n{steps:#?}");
     }

@@ -388,8 +388,7 @@ fn not_loaded(kept: &Kept) -> Vec<String> {
 /// What is wrong with documents, by the code that gateways run.
 fn faults(keys: &Keys) -> Vec<String> {
     let mut faults = Vec::new();
-    let is_resource =
-        |key: &str| key != "/apisix/plugins" && !key.starts_with("/apisix/cluster_");
+    let is_resource = |key: &str| key != "/apisix/plugins" && !key.starts_with("/apisix/cluster_");
     for (key, text) in keys.iter().filter(|(key, _)| is_resource(key)) {
         let parts: Vec<&str> = key.split('/').collect();
         let [_, _, directory, id] = parts[..] else { panic!("{key} has no directory and id") };

@@ -118,7 +118,8 @@ impl Game {
 }
 
 async fn person(app: &App, email: &str) -> Cx {
-    user::create(app, email, Secret::new("password")).await.unwrap();
+    let system = Cx::system(app, "test");
+    user::create(&system, email, Secret::new("password")).await.unwrap();
     let id = user::id_of(app, email).await.unwrap();
     let actor = gantry_app::Actor::User { id, email: email.into(), session: None };
     Cx::new(app, actor, "test", String::new())

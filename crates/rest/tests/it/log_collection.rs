@@ -42,9 +42,15 @@ async fn a_log_collection_lives_and_its_secrets_stay_hidden() {
         owner.delete(&path).await.ok();
         owner.get(&path).await.refused(404, 4);
         for (bad, field) in [
-            (json!({ "name": "a b", "type": "http-logger", "spec": { "uri": "http://a" } }), "name"),
+            (
+                json!({ "name": "a b", "type": "http-logger", "spec": { "uri": "http://a" } }),
+                "name",
+            ),
             (json!({ "name": "a", "type": "file-logger", "spec": { "uri": "http://a" } }), "type"),
-            (json!({ "name": "a", "type": "http-logger", "spec": { "uri": "no url" } }), "spec.uri"),
+            (
+                json!({ "name": "a", "type": "http-logger", "spec": { "uri": "no url" } }),
+                "spec.uri",
+            ),
             (json!({ "name": "a", "type": "kafka-logger", "spec": { "brokers": [] } }), "spec"),
             (
                 json!({ "name": "a", "type": "http-logger",
