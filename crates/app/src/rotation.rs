@@ -49,6 +49,12 @@ const PLACES: &[Place] = &[
     place("config_keys", "value_sealed", &[Key::Number("cluster_id"), Key::Text("key")], |key| {
         format!("key/{}{}", key[0], key[1])
     }),
+    place(
+        "loaded_plugins",
+        "metadata_sealed",
+        &[Key::Number("cluster_id"), Key::Text("name")],
+        |key| format!("cluster/{}/plugin_metadata/{}", key[0], key[1]),
+    ),
     place("alert_policies", "spec_sealed", &[Key::Number("id")], |key| {
         format!("alert_policy/{}", key[0])
     }),
