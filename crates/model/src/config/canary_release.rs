@@ -215,7 +215,7 @@ mod tests {
 
     use super::*;
 
-    fn request(body: Value) -> CanaryReleaseRequest {
+    fn request(body: &Value) -> CanaryReleaseRequest {
         let mut whole = json!({ "name": "a", "type": "rule", "canary_upstream_version": "v2" });
         whole.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
         serde_json::from_value(whole).unwrap()
@@ -225,7 +225,7 @@ mod tests {
     fn the_older_form_reads_as_the_newer() {
         let rule =
             json!({ "position": "Header", "key": "X-A", "operator": "larger_than", "value": 5 });
-        let sent = request(json!({ "state": "", "rules": [rule], "expressions": null }));
+        let sent = request(&json!({ "state": "", "rules": [rule], "expressions": null }));
         let spec = sent.into_spec(CanaryState::InProgress).unwrap();
         assert_eq!(spec.state, CanaryState::InProgress);
         let expression = json!({
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn expressions_go_before_rules() {
-        let sent = request(json!({
+        let sent = request(&json!({
             "state": "paused",
             "expressions": [{ "subject": "path", "operator": "equal", "value": "/" }],
             "rules": [{ "position": "nowhere", "key": "", "operator": "?" }]
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn all_that_is_wrong_with_rules_is_named() {
-        let sent = request(json!({
+        let sent = request(&json!({
             "rules": [{ "position": "body", "key": "a", "operator": "is", "value": [1] }]
         }));
         let fields: Vec<String> = sent

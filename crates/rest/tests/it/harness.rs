@@ -24,7 +24,7 @@ pub struct Server {
     pub owner: Person,
     pub stranger: Person,
     task: JoinHandle<()>,
-    _folder: TempDir,
+    folder: TempDir,
     _database: Database,
 }
 
@@ -105,7 +105,7 @@ impl Server {
         let task = tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
         let owner = Person::sign_in(&base, OWNER).await;
         let stranger = Person::sign_in(&base, STRANGER).await;
-        Self { base, app, clock, owner, stranger, task, _folder: folder, _database: database }
+        Self { base, app, clock, owner, stranger, task, folder, _database: database }
     }
 
     /// Somebody with an account who belongs to no organization yet. What is `in_cluster` is the
@@ -125,6 +125,11 @@ impl Server {
         let path = format!("/user/accept_invitation?email={email}&org_id={}", self.owner.org);
         person.get(&path).await.ok();
         (person, invited.id())
+    }
+
+    /// Where the server keeps its data.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     /// A request without any credential.

@@ -103,7 +103,7 @@ async fn subscribe(owner: &Person, plan: &str) -> Answer {
 
 async fn start(database: Database, stand_in: &StandIn) -> Server {
     let url = stand_in.start().await;
-    gantry_testkit::client();
+    let _ = gantry_testkit::client();
     Server::start_with(database, |config| {
         config.plans = Plans::parse(PLANS).unwrap();
         config.stripe = Some(StripeOptions { url, secret_key: Secret::new("sk_test_hush") });
@@ -175,7 +175,7 @@ async fn a_subscription_lives_at_stripe() {
 #[tokio::test]
 async fn a_stripe_that_is_away_changes_nothing() {
     let server = Server::start_with(Database::Sqlite, |config| {
-        gantry_testkit::client();
+        let _ = gantry_testkit::client();
         config.plans = Plans::parse(PLANS).unwrap();
         let url = "http://127.0.0.1:9".to_owned();
         config.stripe = Some(StripeOptions { url, secret_key: Secret::new("sk_test_hush") });

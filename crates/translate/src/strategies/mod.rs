@@ -1,27 +1,27 @@
 //! Random resources that pass the checks, for property tests here and in the crates above.
 
-use gantry_model::Id;
+mod neighbour;
+mod upstream;
+
 use gantry_model::config::cluster::{
     AccessLogRotate, ApiProxySettings, ClientRealIp, ClientSettings, ClusterSettings, Metrics,
     ObservabilitySettings, Position, ReplaceFrom, ServerHeader,
 };
-use gantry_model::config::upstream::{
-    ActiveCheck, ActiveProbe, Checks, HealthRule, KubernetesService, LoadBalancing, PassiveCheck,
-    PassiveProbe, ProbeType, Scheme, ServiceDiscovery, Target, Timeout, Upstream,
-};
 use gantry_model::config::{
     ApiPath, ApiSpec, ApiType, ApplicationSpec, CanaryReleaseSpec, CanaryState, CanaryType,
-    CertificateSpec, CertificateType, ConsumerSpec, Expression, LogCollectionSpec, LoggerType,
-    Operator, PathType, PluginState, Plugins, Protocol, RegistryType, Relationship, RouteControl,
-    ServiceRegistrySpec, Subject, UpstreamVersion,
+    CertificateSpec, CertificateType, ConsumerSpec, Expression, Operator, PathType, PluginState,
+    Plugins, Protocol, Relationship, RouteControl, Subject, UpstreamVersion,
 };
 use proptest::collection::vec;
-use proptest::option::{of, weighted};
+use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 use serde_json::{Value, json};
 
-use crate::Surroundings;
+use neighbour::logging;
+use upstream::upstream;
+
+pub use neighbour::{log_collection, service_registry, surroundings};
 
 fn text() -> impl Strategy<Value = String> {
     "[ -~äß中]{0,40}"
@@ -109,208 +109,6 @@ fn guarded_plugins() -> impl Strategy<Value = Plugins> {
             plugins
         },
     )
-}
-
-/// Log collections there may be: few, so that they are often bound. Each keeps its type for life,
-/// so that any two of different types go together.
-const COLLECTIONS: [(i64, LoggerType); 3] =
-    [(1, LoggerType::HttpLogger), (2, LoggerType::KafkaLogger), (3, LoggerType::HttpLogger)];
-
-/// Service registries there may be.
-const REGISTRIES: [i64; 3] = [11, 12, 13];
-
-fn some_id(number: i64) -> Id {
-    Id::new(number).expect("a positive number")
-}
-
-/// One of a few log collections.
-pub fn log_collection() -> impl Strategy<Value = (Id, LogCollectionSpec)> {
-    let format = select(vec![json!({ "at": "$time_iso8601" }), json!({ "host": "$host" })]);
-    (select(COLLECTIONS.to_vec()), text(), 1..9_u8, of(format)).prop_map(
-        |((number, kind), description, timeout, format)| {
-            let mut spec = match kind {
-                LoggerType::HttpLogger => {
-                    json!({ "uri": "http://logs:9000", "auth_header": "s3cret" })
-                }
-                LoggerType::KafkaLogger => json!({
-                    "brokers": [{ "host": "kafka", "port": 9092 }], "kafka_topic": "access"
-                }),
-            };
-            spec["timeout"] = json!(timeout);
-            if let Some(format) = format {
-                spec["log_format"] = format;
-            }
-            let spec = spec.as_object().cloned().unwrap_or_default();
-            let name = format!("collection_{number}");
-            (some_id(number), LogCollectionSpec { name, description, kind, spec })
-        },
-    )
-}
-
-/// One of a few service registries, in use or not.
-pub fn service_registry() -> impl Strategy<Value = (Id, ServiceRegistrySpec)> {
-    let token = select(vec![
-        json!({ "service_account_token_value": "s3cret" }),
-        json!({ "service_account_token_file": "/var/run/secrets/token" }),
-    ]);
-    let namespaces = select(vec![
-        Value::Null,
-        json!({ "operator": "equal", "patterns": ["shop"] }),
-        json!({ "operator": "not_match", "patterns": ["^kube-", "test$"] }),
-    ]);
-    let labels = subsequence(
-        vec![
-            json!({ "key": "app", "operator": "equal", "value": "shop" }),
-            json!({ "key": "tier", "operator": "in", "value": "a,b" }),
-            json!({ "key": "old", "operator": "not_exists" }),
-        ],
-        0..=3,
-    );
-    let parts = (select(REGISTRIES.to_vec()), any::<bool>(), token, namespaces, labels);
-    parts.prop_map(|(number, enabled, mut kubernetes, namespaces, labels)| {
-        kubernetes["api_server"] = json!({ "host": "10.0.0.1", "port": 6443 });
-        kubernetes["namespace_selector"] = namespaces;
-        kubernetes["endpoints_label_selectors"] = json!(labels);
-        let spec = json!({ "name": format!("registry_{number}"), "type": "kubernetes",
-            "enabled": enabled, "kubernetes": kubernetes });
-        (some_id(number), serde_json::from_value(spec).expect("a registry"))
-    })
-}
-
-/// The surroundings in which all resources of these strategies are valid.
-#[must_use]
-pub fn surroundings() -> Surroundings {
-    let collection = |(number, kind): (i64, LoggerType)| {
-        let spec = match kind {
-            LoggerType::HttpLogger => json!({ "uri": "http://logs:9000" }),
-            LoggerType::KafkaLogger => json!({
-                "brokers": [{ "host": "kafka", "port": 9092 }], "kafka_topic": "access"
-            }),
-        };
-        let spec = spec.as_object().cloned().unwrap_or_default();
-        let name = format!("collection_{number}");
-        (some_id(number), LogCollectionSpec { name, description: String::new(), kind, spec })
-    };
-    Surroundings {
-        log_collections: COLLECTIONS.map(collection).into(),
-        service_registries: REGISTRIES.map(|number| (some_id(number), true)).into(),
-        ..Surroundings::default()
-    }
-}
-
-/// Log collections of different types, bound in one of the ways there are.
-fn logging() -> impl Strategy<Value = (&'static str, Value)> {
-    let ids = (of(select(vec!["1", "3"])), of(Just("2")));
-    let form = select(vec!["logging", "disabled", "log_collections"]);
-    (ids, form).prop_map(|((http, kafka), form)| {
-        let ids: Vec<&str> = http.into_iter().chain(kafka).collect();
-        match form {
-            "log_collections" => (form, json!(ids)),
-            "logging" => (form, json!({ "log_collections": ids })),
-            _ => ("logging", json!({ "log_collections": ids, "_meta": { "disable": true } })),
-        }
-    })
-}
-
-fn health_rule(smallest: u64) -> impl Strategy<Value = HealthRule> {
-    let counter = || of(smallest..=254);
-    let codes = of(subsequence(vec![200_u16, 302, 404, 429, 500, 503], 0..=6));
-    (0..10_u64, codes, counter(), counter(), counter(), counter()).prop_map(
-        |(interval, http_status_codes, successes, http_failures, tcp_failures, timeouts)| {
-            HealthRule {
-                targets_check_interval: interval,
-                http_status_codes,
-                successes,
-                http_failures,
-                tcp_failures,
-                timeouts,
-            }
-        },
-    )
-}
-
-fn checks() -> impl Strategy<Value = Checks> {
-    let kind = || select(vec![ProbeType::Http, ProbeType::Https, ProbeType::Tcp]);
-    let active = (kind(), health_rule(0), health_rule(0), of(any::<bool>()), 0..5_u64).prop_map(
-        |(kind, healthy, unhealthy, verify, timeout)| {
-            let probe = ActiveProbe {
-                probe_timeout: timeout,
-                concurrent_probes: timeout,
-                http_probe_path: if timeout > 2 { "/healthz".into() } else { String::new() },
-                http_probe_headers: [("User-Agent".to_owned(), "probe".to_owned())].into(),
-                verify_target_tls_certificate: verify,
-                healthy,
-                unhealthy,
-                ..ActiveProbe::default()
-            };
-            let only = |wanted| (kind == wanted).then(|| probe.clone());
-            ActiveCheck {
-                kind,
-                http: only(ProbeType::Http),
-                https: only(ProbeType::Https),
-                tcp: only(ProbeType::Tcp),
-            }
-        },
-    );
-    let passive =
-        (kind(), health_rule(0), health_rule(0)).prop_map(|(kind, healthy, unhealthy)| {
-            let probe = Some(PassiveProbe { healthy, unhealthy });
-            PassiveCheck { kind, http: probe.clone(), https: probe.clone(), tcp: probe }
-        });
-    (active, of(passive)).prop_map(|(active, passive)| Checks { active: Some(active), passive })
-}
-
-fn upstream() -> impl Strategy<Value = Upstream> {
-    let host = select(vec!["10.0.0.11", "backend.internal", "::1", "[2001:db8::1]"]);
-    let target = (host, 1..=u16::MAX, 0..200_u16).prop_map(|(host, port, weight)| Target {
-        host: host.into(),
-        port,
-        weight,
-    });
-    let balancing = select(vec![
-        (LoadBalancing::Roundrobin, ""),
-        (LoadBalancing::Ewma, ""),
-        (LoadBalancing::LeastConn, ""),
-        (LoadBalancing::ConsistentHash, ""),
-        (LoadBalancing::ConsistentHash, "$http_x_user"),
-        (LoadBalancing::ConsistentHash, "$host$uri"),
-    ]);
-    let host_mode = select(vec![("", ""), ("pass", ""), ("node", ""), ("rewrite", "a.example:81")]);
-    let timeout = (0..9_u64, 0..9_u64, 0..9_u64).prop_map(|(connect, send, read)| Timeout {
-        connect,
-        send,
-        read,
-    });
-    let tls = of(1..9_i64).prop_map(|certificate| certificate.and_then(Id::new));
-    let discovery = weighted(0.3, select(REGISTRIES.to_vec())).prop_map(|registry| {
-        registry.map(|registry| ServiceDiscovery {
-            service_registry: RegistryType::Kubernetes,
-            service_registry_id: some_id(registry),
-            kubernetes_service: KubernetesService {
-                namespace: "shop".into(),
-                name: "orders".into(),
-                port: "http".into(),
-            },
-        })
-    });
-    let nodes = (vec(target, 1..4), discovery);
-    let parts = (nodes, balancing, host_mode, of(timeout), of(0..5_u32), tls, of(checks()));
-    parts.prop_map(|(nodes, (lb_type, key), (mode, host), timeout, retries, tls, checks)| {
-        let (targets, service_discovery) = nodes;
-        Upstream {
-            scheme: if tls.is_some() { Scheme::Https } else { Scheme::Http },
-            lb_type,
-            hash_key: key.into(),
-            targets: if service_discovery.is_some() { Vec::new() } else { targets },
-            service_discovery,
-            retries,
-            timeout,
-            upstream_host_mode: mode.into(),
-            upstream_host: host.into(),
-            client_cert_id: tls,
-            checks,
-        }
-    })
 }
 
 /// A published application or a draft.
