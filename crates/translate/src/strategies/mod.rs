@@ -13,7 +13,7 @@ use gantry_model::config::{
     Plugins, Protocol, Relationship, RouteControl, Subject, UpstreamVersion,
 };
 use proptest::collection::vec;
-use proptest::option::of;
+use proptest::option::{of, weighted};
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 use serde_json::{Value, json};

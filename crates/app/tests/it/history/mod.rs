@@ -13,15 +13,13 @@ use gantry_app::{
 };
 use gantry_model::config::{
     ApiSpec, ApplicationSpec, CanaryReleaseRequest, CanaryReleaseSpec, CanaryState,
-    CertificateSpec, ClusterSettings, ConsumerSpec, LogCollectionSpec, PluginState, PluginStates,
-    Plugins, ServiceRegistrySpec,
+    CertificateSpec, ClusterSettings, PluginState, PluginStates, Plugins,
 };
 use gantry_model::{ErrorCode, Id};
 use gantry_routing::digest::Digest;
 use gantry_testkit::database::Database;
-use gantry_translate::{ClusterConfig, Keys, References, strategies};
+use gantry_translate::{ClusterConfig, Keys, References};
 use proptest::collection::vec;
-use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
