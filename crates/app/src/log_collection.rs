@@ -1,9 +1,11 @@
 //! Log collections: places that access logs are sent to, bound by plugins of other resources.
 
-use gantry_model::config::{LogCollection, LogCollectionSpec, Plugins, STATUS_READY};
+use gantry_model::config::{
+    LogCollection, LogCollectionSpec, LoggerType, Plugins, STATUS_READY,
+};
 use gantry_model::{Id, ListQuery, Page, Result};
 use gantry_store::resource::{self, Kind};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::change::{Change, change};
 use crate::dependents::{self, Dependents};
@@ -45,6 +47,7 @@ pub async fn create(
 ) -> Result<Written<LogCollection>> {
     change(cx, cluster, move |change| {
         Box::pin(async move {
+            let spec = normalized(spec);
             check::refuse(&gantry_translate::check_log_collection(&spec))?;
             check_usable(change, "type.", &Plugins::new(), &as_plugin(&spec)).await?;
             let stored = object::insert(change, cluster, spec).await?;
@@ -70,8 +73,9 @@ pub async fn replace(
 async fn save(
     change: &mut Change<'_>,
     old: Stored<LogCollectionSpec>,
-    mut spec: LogCollectionSpec,
+    spec: LogCollectionSpec,
 ) -> Result<LogCollection> {
+    let mut spec = normalized(spec);
     mask::restore(&mut spec.spec, &old.spec.spec);
     check::refuse(&gantry_translate::check_log_collection(&spec))?;
     check_usable(change, "type.", &as_plugin(&old.spec), &as_plugin(&spec)).await?;
@@ -97,6 +101,16 @@ pub async fn delete(cx: &Cx, cluster: Id, id: Id) -> Result<Written<()>> {
         })
     })
     .await
+}
+
+/// One spelling for each meaning: the older `broker_list` becomes `brokers`.
+fn normalized(mut spec: LogCollectionSpec) -> LogCollectionSpec {
+    let is_older = spec.kind == LoggerType::KafkaLogger && !spec.spec.contains_key("brokers");
+    if is_older && let Some(Value::Object(list)) = spec.spec.remove("broker_list") {
+        let brokers = list.into_iter().map(|(host, port)| json!({ "host": host, "port": port }));
+        spec.spec.insert("brokers".into(), brokers.collect());
+    }
+    spec
 }
 
 /// The plugin that a log collection needs on gateways.

@@ -17,7 +17,7 @@ async fn start_up_files_name_registries_without_their_tokens(database: Database)
     let registry = |name: &str, enabled: bool| {
         parse(json!({ "name": name, "type": "kubernetes", "enabled": enabled, "kubernetes": {
             "api_server": { "host": "10.0.0.1", "port": 6443 },
-            "namespace_selector": { "operator": "match", "patterns": ["^a{{1}}"] },
+            "namespace_selector": { "operator": "match", "patterns": ["^a[{{]"] },
             "service_account_token_value": "canary-7f3a" } }))
     };
     let pods = service_registry::create(cx, cluster, registry("pods", true)).await.unwrap();
@@ -38,7 +38,7 @@ async fn start_up_files_name_registries_without_their_tokens(database: Database)
         let id = pods.value.id;
         let expected = json!({ "id": id,
             "client": { "token": format!("${{{{SERVICE_REGISTRY_{id}_TOKEN}}}}") },
-            "namespace_selector": { "match": ["^a{{1}}"] },
+            "namespace_selector": { "match": ["^a[{{]"] },
             "service": { "schema": "https", "host": "10.0.0.1", "port": "6443" } });
         assert_eq!(entries, [expected], "{kind}: {file}");
     }

@@ -44,6 +44,7 @@ fn body(operation: &Operation) -> Option<Value> {
     // One of the two ways to name roles is enough.
     given.insert("role_ids".into(), Value::Null);
     given.insert("methods".into(), json!(["GET"]));
+    given.insert("custom_payload".into(), json!({ "role": "admin" }));
     given.insert("ca_certificate".into(), given["certificate"].clone());
     operation.body().map(|checker| full(checker.schema(), &given))
 }

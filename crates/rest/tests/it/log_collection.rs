@@ -63,7 +63,8 @@ async fn a_log_collection_lives_and_its_secrets_stay_hidden() {
         }
         let older = json!({ "name": "older", "type": "kafka-logger",
             "spec": { "broker_list": { "kafka": 9092 }, "kafka_topic": "access" } });
-        owner.post(&all, older).await.ok();
+        let older = owner.post(&all, older).await;
+        assert_eq!(older.ok()["spec"]["brokers"], json!([{ "host": "kafka", "port": 9092 }]));
     })
     .await;
 }
