@@ -1,8 +1,6 @@
 //! Log collections: places that access logs are sent to, bound by plugins of other resources.
 
-use gantry_model::config::{
-    LogCollection, LogCollectionSpec, LoggerType, Plugins, STATUS_READY,
-};
+use gantry_model::config::{LogCollection, LogCollectionSpec, LoggerType, Plugins, STATUS_READY};
 use gantry_model::{Id, ListQuery, Page, Result};
 use gantry_store::resource::{self, Kind};
 use serde_json::{Value, json};

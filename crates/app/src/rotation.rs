@@ -25,7 +25,7 @@ const fn place(
     keys: &'static [Key],
     place: fn(&[String]) -> String,
 ) -> Place {
-    Place { column: Column { table, name, keys }, place }
+    Place { column: Column { table, name, keys, join: "" }, place }
 }
 
 /// Every sealed column there is; a test compares it with the schema.
@@ -37,9 +37,15 @@ const PLACES: &[Place] = &[
     place("clusters", "plugins_sealed", &[Key::Number("id")], |key| {
         format!("cluster/{}/plugins", key[0])
     }),
-    place("resources", "spec_sealed", &[Key::Number("id"), Key::Text("kind")], |key| {
-        format!("{}/{}", key[1], key[0])
-    }),
+    Place {
+        column: Column {
+            table: "resource_specs",
+            name: "spec_sealed",
+            keys: &[Key::Number("resource_id"), Key::Joined("kind")],
+            join: "JOIN resources ON resources.id = resource_specs.resource_id",
+        },
+        place: |key| format!("{}/{}", key[1], key[0]),
+    },
     place(
         "revision_changes",
         "value_sealed",

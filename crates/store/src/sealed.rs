@@ -12,6 +12,8 @@ pub struct Column {
     pub name: &'static str,
     /// Columns that together name one row; what a value is bound to is made of them.
     pub keys: &'static [Key],
+    /// A join that brings the columns of [`Key::Joined`]; empty where there are none.
+    pub join: &'static str,
 }
 
 /// A column of a row's name.
@@ -19,6 +21,8 @@ pub struct Column {
 pub enum Key {
     Number(&'static str),
     Text(&'static str),
+    /// A text of another table: part of what a value is bound to, but not of the row's name.
+    Joined(&'static str),
 }
 
 /// A sealed value and the name of its row.
@@ -31,7 +35,7 @@ pub struct Value {
 impl Key {
     fn name(self) -> &'static str {
         match self {
-            Self::Number(name) | Self::Text(name) => name,
+            Self::Number(name) | Self::Text(name) | Self::Joined(name) => name,
         }
     }
 }
@@ -45,16 +49,16 @@ impl Column {
 /// Up to `limit` values of a column from position `offset` on, in the order of their rows' names.
 pub async fn page(tx: &mut Tx, column: &Column, offset: i64, limit: i64) -> Result<Vec<Value>> {
     let keys = column.key_names().join(", ");
-    let Column { table, name, .. } = column;
+    let Column { table, name, join, .. } = column;
     let sql = format!(
-        "SELECT {keys}, {name} AS sealed_value FROM {table} WHERE {name} IS NOT NULL
+        "SELECT {keys}, {name} AS sealed_value FROM {table} {join} WHERE {name} IS NOT NULL
          ORDER BY {keys} LIMIT $1 OFFSET $2"
     );
     let rows = tx.all(Sql::assembled(sql), vec![Val::from(limit), Val::from(offset)]).await?;
     let value = |row: &crate::db::Row| {
         let key = |key: &Key| match key {
             Key::Number(name) => row.int(name).map(|number| number.to_string()),
-            Key::Text(name) => row.text(name),
+            Key::Text(name) | Key::Joined(name) => row.text(name),
         };
         let keys = column.keys.iter().map(key).collect::<Result<_>>()?;
         Ok(Value { keys, sealed: row.text("sealed_value")? })
@@ -70,6 +74,7 @@ pub async fn replace(tx: &mut Tx, column: &Column, keys: &[String], sealed: &str
         values.push(match key {
             Key::Number(_) => Val::from(text.parse::<i64>().ok()),
             Key::Text(_) => Val::from(text),
+            Key::Joined(_) => continue,
         });
         filter.push(format!("{} = ${}", key.name(), values.len()));
     }
