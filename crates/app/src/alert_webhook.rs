@@ -231,6 +231,9 @@ fn origin(text: &str) -> Result<Origin, &'static str> {
     if !url.username().is_empty() || url.password().is_some() || authority(text).contains('@') {
         return Err("must not hold a user name or password: use the header Authorization");
     }
+    if authority(text).is_empty() {
+        return Err("must name a host behind ://");
+    }
     if url.port() == Some(0) {
         return Err("must not use port 0");
     }

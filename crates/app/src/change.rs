@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::audit::{self, Entry, Ledger};
 use crate::object::Spec;
 use crate::preview::{KeyChange, ObjectChange, Preview};
-use crate::{App, Cx, Written, surroundings};
+use crate::{Actor, App, Cx, Written, surroundings};
 
 /// A change under way. The cluster's row is locked: what was read stays true until the commit.
 pub(crate) struct Change<'t> {
@@ -25,6 +25,8 @@ pub(crate) struct Change<'t> {
     pub(crate) app: App,
     pub(crate) cluster: ClusterRow,
     pub(crate) now: Timestamp,
+    /// Gantry itself writes, such as the sample of a first start: no plan limits it.
+    pub(crate) by_system: bool,
     /// Nothing will stay.
     dry_run: bool,
     /// Told to the caller beside the result.
@@ -91,6 +93,7 @@ impl<'t> Change<'t> {
         Self {
             app: cx.app.clone(),
             now: cx.app.now(),
+            by_system: cx.actor == Actor::System,
             dry_run: cx.dry_run,
             cluster,
             warning: None,

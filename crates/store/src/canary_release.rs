@@ -7,7 +7,7 @@ use gantry_model::{Id, Result};
 use crate::Tx;
 use crate::db::{Sql, placeholders, vals};
 use crate::list;
-use crate::resource::{Kind, ResourceRow, resources};
+use crate::resource::{Kind, RESOURCES, ResourceRow, resources};
 
 /// A release that is paused or in progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,13 +56,11 @@ pub async fn open(tx: &mut Tx, applications: &[Id]) -> Result<Vec<OpenRelease>> 
 
 /// Releases of a whole cluster that are in progress: at most one for each application.
 pub async fn in_progress(tx: &mut Tx, cluster: Id) -> Result<Vec<ResourceRow>> {
-    let rows = tx
-        .all(
-            "SELECT * FROM resources
-             WHERE kind = 'canary_release' AND sort_number = 1 AND cluster_id = $1
-             ORDER BY parent_id",
-            vals![cluster],
-        )
-        .await?;
+    let sql = format!(
+        "SELECT * FROM {RESOURCES}
+         WHERE t.kind = 'canary_release' AND t.sort_number = 1 AND t.cluster_id = $1
+         ORDER BY t.parent_id"
+    );
+    let rows = tx.all(Sql::assembled(sql), vals![cluster]).await?;
     resources(Kind::CanaryRelease, &rows)
 }

@@ -60,7 +60,7 @@ async fn without_a_file_there_is_one_plan_without_limits() {
         let path = of(owner, "/customer_portal");
         let request = owner.request(Method::GET, &path).bearer_auth(&owner.token);
         let answer = request.send().await.unwrap();
-        let page = format!("http://localhost:7080/billing/{}", owner.org);
+        let page = format!("{}/billing/{}", server.base, owner.org);
         assert_eq!(answer.status().as_u16(), 302);
         assert_eq!(answer.headers()["location"], page);
         let page = client().get(format!("{}/billing/{}", server.base, owner.org)).send().await;

@@ -42,7 +42,7 @@ impl<'w> MakeWriter<'w> for Log {
 /// Plugins with secrets of their own.
 fn plugins(place: &str) -> Value {
     json!({
-        "limit-count": { "count": 9, "time_window": 60, "policy": "redis", "redis_host": "r",
+        "limit-count": { "count": 9, "time_window": 60, "policy": "redis", "redis_host": "redis.internal",
             "redis_password": secret(&format!("{place}-redis")) },
         "openid-connect": { "client_id": "a", "discovery": "https://id.example.com/d",
             "client_secret": secret(&format!("{place}-oidc")), "bearer_only": true },

@@ -133,7 +133,7 @@ async fn a_subscription_lives_at_stripe() {
         let request = owner.request(Method::GET, &path).bearer_auth(&owner.token);
         let portal = request.send().await.unwrap();
         assert_eq!(portal.headers()["location"], "https://billing.example.com/session/1");
-        let back = format!("http://localhost:7080/billing/{org}");
+        let back = format!("{}/billing/{org}", server.base);
         let calls = stand_in.taken();
         assert_eq!(calls.len(), 1, "the customer is known: {calls:?}");
         assert_eq!(form(&calls[0]), json!({ "customer": "cus_1", "return_url": back }));

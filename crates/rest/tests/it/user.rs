@@ -148,18 +148,19 @@ async fn an_address_is_verified_by_a_link_that_works_once() {
         let mail = mails.first().await;
         assert_eq!(mail.to, email);
         assert!(!mail.text.contains(PASSWORD));
-        let link = mail.text.split_whitespace().find(|word| word.starts_with(&server.base));
+        let link = mail.text.split_whitespace().find(|word| word.contains("/api/v1/user/"));
         let path = link.unwrap().strip_prefix(&format!("{}/api/v1", server.base)).unwrap();
 
         let forged = path.replace("token=", "token=x");
-        nobody.get(&forged).await.refused(400, 2);
+        // An addition of Gantry's, which the contract of the original does not know.
+        Answer::read(nobody.request(Method::GET, &forged)).await.refused(400, 2);
         let browser = nobody.request(Method::GET, path).header("accept", "text/html,*/*");
         let opened = browser.send().await.unwrap();
         assert_eq!(
             (opened.status().as_u16(), opened.headers()["location"].to_str().unwrap()),
             (303, format!("{}/", server.base).as_str())
         );
-        nobody.get(path).await.refused(400, 2);
+        Answer::read(nobody.request(Method::GET, path)).await.refused(400, 2);
         nobody.post("/user/login", login).await.ok();
         assert_eq!(mails.received().len(), 1, "the others have nothing to verify");
         assert_eq!(audit::verify(&server.app).await.unwrap().broken, [""; 0]);
