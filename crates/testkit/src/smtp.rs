@@ -106,13 +106,22 @@ fn address(line: &str) -> String {
     line.get(start..line.rfind('>').unwrap_or(start)).unwrap_or_default().to_owned()
 }
 
+/// The text of an ASCII mail: what was quoted to keep lines short is whole again.
+fn readable(text: String) -> String {
+    if text.contains("Content-Transfer-Encoding: quoted-printable") {
+        text.replace("=\r\n", "").replace("=3D", "=")
+    } else {
+        text
+    }
+}
+
 /// Lines up to a single dot; a dot that was doubled on the way is one again.
 async fn text(stream: &mut BufReader<TcpStream>) -> std::io::Result<String> {
     let mut text = String::new();
     loop {
         let mut line = String::new();
         if stream.read_line(&mut line).await? == 0 || line == ".\r\n" {
-            return Ok(text);
+            return Ok(readable(text));
         }
         text.push_str(line.strip_prefix('.').unwrap_or(&line));
     }
