@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::answer::Answer;
 use crate::error::Failure;
 use crate::extract::{Body, Params, Visitor};
+use crate::html::escape;
 
 #[derive(Deserialize)]
 pub struct Link {
@@ -112,7 +113,7 @@ fn wants_page(headers: &HeaderMap) -> bool {
 
 /// A refusal as a page: the same status and sentence as in the envelope.
 fn refusal(error: Error) -> Response {
-    let sentence = format!("<h1>This did not work</h1><p>{}</p>", escaped(&error.message));
+    let sentence = format!("<h1>This did not work</h1><p>{}</p>", escape(&error.message));
     let mut response = Failure::from(error).into_response();
     let shown = page(response.status(), &sentence);
     let (parts, body) = shown.into_parts();
@@ -147,14 +148,14 @@ const BY_PROVIDER: &str = "<p>Or <a href=\"/api/v1/user/login\">sign in through 
 fn form(link: &Link, organization: &str, by_provider: bool) -> String {
     let Link { email, org_id, token } = link;
     let hidden = |name: &str, value: &str| {
-        format!("<input type=\"hidden\" name=\"{name}\" value=\"{}\">", escaped(value))
+        format!("<input type=\"hidden\" name=\"{name}\" value=\"{}\">", escape(value))
     };
     let field = |name: &str, label: &str, kind: &str, more: &str| {
         format!("<label>{label}<input name=\"{name}\" type=\"{kind}\" required {more}></label>")
     };
     [
-        format!("<h1>Join {}</h1>", escaped(organization)),
-        format!("<p>A new account for {}:</p>", escaped(email)),
+        format!("<h1>Join {}</h1>", escape(organization)),
+        format!("<p>A new account for {}:</p>", escape(email)),
         "<form method=\"post\" action=\"/api/v1/user/accept_invitation\">".to_owned(),
         hidden("email", email),
         hidden("org_id", org_id),
@@ -166,21 +167,6 @@ fn form(link: &Link, organization: &str, by_provider: bool) -> String {
         if by_provider { BY_PROVIDER.to_owned() } else { String::new() },
     ]
     .concat()
-}
-
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod extract;
 mod fallback;
 mod frame;
 mod gate;
+mod html;
 
 mod access_token;
 mod alert_history;

@@ -1,7 +1,6 @@
 //! The reference page at `/api/docs`: every operation, schema and error code, written from the same
 //! document that requests are checked against.
 
-mod html;
 mod operation;
 mod schema;
 
@@ -13,7 +12,7 @@ use serde_json::Value;
 
 use crate::contract::contract;
 use crate::error::status_of;
-use html::{escape, prose};
+use crate::html::{escape, prose};
 
 /// The page; it says the same as long as the program runs.
 pub async fn page() -> Html<&'static str> {

@@ -3,9 +3,9 @@
 use gantry_app::access::{self, Permission, Scope};
 use serde_json::Value;
 
-use super::html::{escape, prose};
 use super::{schema, text};
 use crate::contract::{contract, resolve};
+use crate::html::{escape, prose};
 
 /// An operation of the document.
 pub struct Entry<'d> {

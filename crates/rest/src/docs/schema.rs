@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::html::{escape, prose};
 use super::text;
+use crate::html::{escape, prose};
 
 /// Keywords that are rules, as the page calls them.
 const RULES: [(&str, &str); 12] = [
