@@ -49,6 +49,7 @@ pub fn contract() -> &'static Contract {
         let additions: Value = serde_norway::from_str(ADDITIONS).expect("gantry.yaml is YAML");
         merge(&mut document, additions);
         offer_dry_runs(&mut document);
+        open_public_operations(&mut document);
         Contract::new(document)
     });
     &CONTRACT
@@ -83,6 +84,19 @@ fn offer_dry_runs(document: &mut Value) {
             if let Some(list) = list.as_array_mut() {
                 list.push(json!({ "$ref": "#/components/parameters/DryRun" }));
             }
+        }
+    }
+}
+
+/// Says of operations that anybody may call that they need no token.
+fn open_public_operations(document: &mut Value) {
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    for (_, operation) in paths.flat_map(|(_, path)| path.as_object_mut()).flatten() {
+        let rule = operation["operationId"].as_str().and_then(access::rule);
+        if rule.is_some_and(|rule| rule.scope == Scope::Public)
+            && let Some(fields) = operation.as_object_mut()
+        {
+            fields.entry("security").or_insert_with(|| json!([]));
         }
     }
 }
