@@ -59,17 +59,27 @@ impl Chain {
     }
 
     /// Runs the rewrite phase; Some if a plugin ended the request.
-    pub fn rewrite(&self, exchange: &mut Exchange, request: &mut RequestHeader) -> Option<Answer> {
+    pub async fn rewrite(
+        &self,
+        exchange: &mut Exchange,
+        request: &mut RequestHeader,
+    ) -> Option<Answer> {
         self.until_answer(exchange, request, |plugin, exchange, request| {
             plugin.rewrite(exchange, request)
         })
+        .await
     }
 
     /// Runs the access phase; Some if a plugin ended the request.
-    pub fn access(&self, exchange: &mut Exchange, request: &mut RequestHeader) -> Option<Answer> {
+    pub async fn access(
+        &self,
+        exchange: &mut Exchange,
+        request: &mut RequestHeader,
+    ) -> Option<Answer> {
         self.until_answer(exchange, request, |plugin, exchange, request| {
             plugin.access(exchange, request)
         })
+        .await
     }
 
     /// Lets every plugin see and change the response head.
@@ -116,7 +126,7 @@ impl Chain {
         self.links.iter().any(|link| link.name == name)
     }
 
-    fn until_answer(
+    async fn until_answer(
         &self,
         exchange: &mut Exchange,
         request: &mut RequestHeader,
@@ -126,7 +136,11 @@ impl Chain {
             if !link.runs(exchange, request) {
                 continue;
             }
-            if let Flow::Answer(answer) = phase(&*link.plugin, exchange, request) {
+            let mut flow = phase(&*link.plugin, exchange, request);
+            while let Flow::Wait(wait) = flow {
+                flow = (wait.await)(exchange, request);
+            }
+            if let Flow::Answer(answer) = flow {
                 return Some(link.dress(*answer));
             }
         }

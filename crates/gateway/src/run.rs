@@ -69,7 +69,9 @@ pub fn run(mut options: Options, shutdown: CancellationToken) -> Result<(), Erro
     let _ = rustls::crypto::ring::default_provider().install_default();
     let sockets = Sockets::bind(&options)?;
     let bound = sockets.bound()?;
-    let state = Arc::new(State::new(bound.https.map(|address| address.port())));
+    let background = runtime()?;
+    let https_port = bound.https.map(|address| address.port());
+    let state = Arc::new(State::new(https_port, background.handle().clone()));
     // What the disk has is in force before the first connection is accepted.
     let disk = Disk::load(&options, &state)?;
     if let Some(on_bound) = options.on_bound.take() {
@@ -94,7 +96,7 @@ pub fn run(mut options: Options, shutdown: CancellationToken) -> Result<(), Erro
     }
     let keeper = thread::Builder::new().name("gateway-control".to_owned()).spawn({
         let shutdown = shutdown.clone();
-        move || control(options, sockets, state, disk, &shutdown)
+        move || control(background, options, sockets, state, disk, &shutdown)
     })?;
     let mut outcome = keeper.join().map_err(|_| Error::Thread).flatten();
     // If control fails, the workers must not go on without it.
@@ -206,8 +208,10 @@ fn end(runtime: Runtime, connections: &TaskTracker) {
     runtime.shutdown_timeout(Duration::from_secs(1));
 }
 
-/// The thread that follows the configuration and reports; no request depends on it.
+/// The thread that follows the configuration, reports, and does what plugins leave for later; no
+/// request depends on it.
 fn control(
+    runtime: Runtime,
     options: Options,
     sockets: Sockets,
     state: Arc<State>,
@@ -231,7 +235,6 @@ fn control(
         Ok::<_, Error>((heartbeat, reports))
     });
     let reporting = reporting.transpose()?;
-    let runtime = runtime()?;
     let connections = TaskTracker::new();
     let outcome = runtime.block_on(async {
         if let Some(socket) = sockets.status {

@@ -3,8 +3,14 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
 
-use crate::{plugin::Shared, snapshot::Snapshot, status::Status, upstream::Resolver};
+use crate::{
+    plugin::{Background, Shared},
+    snapshot::Snapshot,
+    status::Status,
+    upstream::Resolver,
+};
 
 /// One running gateway.
 #[derive(Default)]
@@ -16,10 +22,13 @@ pub struct State {
 }
 
 impl State {
-    /// A gateway that has no configuration yet. `https_port` is where redirects lead to.
+    /// A gateway that has no configuration yet. `https_port` is where redirects lead to,
+    /// `background` runs what no request waits for.
     #[must_use]
-    pub fn new(https_port: Option<u16>) -> Self {
-        Self { shared: Arc::new(Shared { https_port, ..Shared::default() }), ..Self::default() }
+    pub fn new(https_port: Option<u16>, background: Handle) -> Self {
+        let background = Background::new(background);
+        let shared = Arc::new(Shared { https_port, background, ..Shared::default() });
+        Self { shared, ..Self::default() }
     }
 
     /// The snapshot in force; whoever holds it sees no change.

@@ -34,8 +34,10 @@ pub use request_id::Id as RequestId;
 use std::{any::Any, sync::Arc};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use pingora::http::{RequestHeader, ResponseHeader};
 use serde_json::Value;
+use tokio::runtime::Handle;
 
 use crate::{
     answer::Answer,
@@ -48,6 +50,30 @@ pub enum Flow {
     Next,
     /// End the request here with this answer. Boxed, because most requests never need one.
     Answer(Box<Answer>),
+    /// Hold the request until this is ready, then do what it says. Other requests go on.
+    Wait(Wait),
+}
+
+/// Something that takes its time, such as the answer of another server. It owns what it needs; the
+/// request is looked at again only afterwards.
+pub type Wait = BoxFuture<'static, Resume>;
+
+/// What to do with the request once the wait is over.
+pub type Resume = Box<dyn FnOnce(&mut Exchange, &mut RequestHeader) -> Flow + Send>;
+
+impl Flow {
+    /// Waits for `outcome`, then lets `resume` decide with it.
+    pub fn wait<T: Send + 'static>(
+        outcome: impl Future<Output = T> + Send + 'static,
+        resume: impl FnOnce(T, &mut Exchange, &mut RequestHeader) -> Self + Send + 'static,
+    ) -> Self {
+        Self::Wait(Box::pin(async move {
+            let outcome = outcome.await;
+            let resume: Resume =
+                Box::new(move |exchange, request| resume(outcome, exchange, request));
+            resume
+        }))
+    }
 }
 
 impl From<Answer> for Flow {
@@ -131,6 +157,26 @@ pub struct Shared {
     pub metrics: metrics::Metrics,
     /// The port clients find HTTPS at, for redirects; None is 443.
     pub https_port: Option<u16>,
+    pub background: Background,
+}
+
+/// Where work goes that no request waits for, such as sending logs: a thread of its own.
+#[derive(Clone, Default)]
+pub struct Background(Option<Handle>);
+
+impl Background {
+    #[must_use]
+    pub fn new(handle: Handle) -> Self {
+        Self(Some(handle))
+    }
+
+    /// Starts a task; in the caller's runtime if no gateway runs around it, as in tests.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        match &self.0 {
+            Some(handle) => handle.spawn(task),
+            None => tokio::spawn(task),
+        };
+    }
 }
 
 /// The plugins this gateway runs, by name.

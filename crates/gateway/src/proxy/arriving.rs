@@ -103,37 +103,39 @@ fn note_forwarding(request: &mut RequestHeader, exchange: &Exchange) {
 }
 
 /// Runs the plugins up to the access phase. Some if one of them, or the lack of a route, answers.
-pub fn decide(request: &mut RequestHeader, exchange: &mut Exchange) -> Option<Answer> {
+pub async fn decide(request: &mut RequestHeader, exchange: &mut Exchange) -> Option<Answer> {
     if !exchange.snapshot.loaded {
         return Some(Answer::page(StatusCode::SERVICE_UNAVAILABLE));
     }
     let global = Arc::clone(&exchange.snapshot.global);
-    if let Some(answer) = global.rewrite(exchange, request) {
+    if let Some(answer) = global.rewrite(exchange, request).await {
         return Some(answer);
     }
     let Some(Candidate { route, .. }) = exchange.route.clone() else {
         let not_found =
             || Answer::json(StatusCode::NOT_FOUND, &json!({"error_msg": "404 Route Not Found"}));
-        return Some(global.access(exchange, request).unwrap_or_else(not_found));
+        return Some(global.access(exchange, request).await.unwrap_or_else(not_found));
     };
     match route.broken {
         None => {}
         Some(Broken::Service) => return Some(Answer::page(StatusCode::NOT_FOUND)),
         Some(Broken::PluginConfig) => return Some(Answer::page(StatusCode::SERVICE_UNAVAILABLE)),
     }
-    route
-        .chain
-        .rewrite(exchange, request)
-        .or_else(|| merge_consumer(request, exchange))
-        .or_else(|| global.access(exchange, request))
-        .or_else(|| {
-            let chain = Arc::clone(&exchange.chain);
-            chain.access(exchange, request)
-        })
+    if let Some(answer) = route.chain.rewrite(exchange, request).await {
+        return Some(answer);
+    }
+    if let Some(answer) = merge_consumer(request, exchange).await {
+        return Some(answer);
+    }
+    if let Some(answer) = global.access(exchange, request).await {
+        return Some(answer);
+    }
+    let chain = Arc::clone(&exchange.chain);
+    chain.access(exchange, request).await
 }
 
 /// Lets the consumer's plugins and those of its group take part from here on.
-fn merge_consumer(request: &mut RequestHeader, exchange: &mut Exchange) -> Option<Answer> {
+async fn merge_consumer(request: &mut RequestHeader, exchange: &mut Exchange) -> Option<Answer> {
     let consumer = exchange.consumer.clone()?;
     let group = match &consumer.group_id {
         None if consumer.links.is_empty() => return None,
@@ -145,5 +147,5 @@ fn merge_consumer(request: &mut RequestHeader, exchange: &mut Exchange) -> Optio
     };
     let merged = exchange.route.as_ref()?.route.merged(&consumer, group.as_ref());
     exchange.chain = merged.chain;
-    merged.added.rewrite(exchange, request)
+    merged.added.rewrite(exchange, request).await
 }

@@ -45,7 +45,7 @@ impl ProxyHttp for Proxy {
         let answer = arriving::receive(session, exchange);
         let answer = match answer {
             Some(answer) => Some(answer),
-            None => arriving::decide(session.req_header_mut(), exchange),
+            None => arriving::decide(session.req_header_mut(), exchange).await,
         };
         match answer {
             None => Ok(false),

@@ -57,7 +57,8 @@ fn rewrite(
     exchange: &mut Exchange,
     request: &mut RequestHeader,
 ) -> Option<Answer> {
-    answer(plugin.rewrite(exchange, request))
+    let flow = plugin.rewrite(exchange, request);
+    answer(flow, exchange, request)
 }
 
 /// Runs the access phase and answers what the plugin answered.
@@ -66,13 +67,18 @@ fn access(
     exchange: &mut Exchange,
     request: &mut RequestHeader,
 ) -> Option<Answer> {
-    answer(plugin.access(exchange, request))
+    let flow = plugin.access(exchange, request);
+    answer(flow, exchange, request)
 }
 
-fn answer(flow: Flow) -> Option<Answer> {
-    match flow {
-        Flow::Next => None,
-        Flow::Answer(answer) => Some(*answer),
+/// Waits for what a plugin waits for. Tests of plugins that wait need a runtime around them.
+fn answer(mut flow: Flow, exchange: &mut Exchange, request: &mut RequestHeader) -> Option<Answer> {
+    loop {
+        match flow {
+            Flow::Next => return None,
+            Flow::Answer(answer) => return Some(*answer),
+            Flow::Wait(wait) => flow = futures::executor::block_on(wait)(exchange, request),
+        }
     }
 }
 
