@@ -2,7 +2,7 @@
 CARGO ?= cargo
 XTASK = $(CARGO) run --quiet --release -p gantry-xtask --
 
-.PHONY: help run test test-fuzz check fix gen bench dist
+.PHONY: help run test test-fuzz check fix gen bench bench-gateway dist
 
 help: ## show this menu
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
@@ -31,6 +31,9 @@ bench: ## benchmarks against peers, as ratios: make bench ARGS="gateway"
 	@$(XTASK) doctor bench
 	$(CARGO) build --release -p gantry -p gantry-bench
 	@$(CARGO) run --quiet --release -p gantry-bench -- $(ARGS)
+
+bench-gateway: ## the gateway against nginx, haproxy and a minimal Pingora proxy
+	@$(MAKE) bench ARGS="gateway $(ARGS)"
 
 dist: ## the fully optimised binary
 	$(CARGO) build --profile dist -p gantry

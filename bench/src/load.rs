@@ -14,22 +14,53 @@ use crate::latency::Latencies;
 /// Host that the benchmarks' routes are asked by.
 pub const HOST: &str = "bench.example.com";
 
-/// Digits of a route's number in its path.
+/// Digits of a route's number in its path, and of a consumer's in its key.
 const DIGITS: usize = 6;
+
+/// Paths that are drawn beforehand where drawing is not a matter of nanoseconds.
+const DRAWS: usize = 1 << 16;
 
 /// Path of a route.
 pub fn path(route: u32) -> String {
     format!("/r/{route:0DIGITS$}")
 }
 
+/// The key of a consumer.
+pub fn key(consumer: u32) -> String {
+    format!("a-key-of-the-benchmark-{consumer:0DIGITS$}")
+}
+
+/// How requests are spread over routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spread {
+    /// All alike.
+    Uniform,
+    /// The second half as often as the first, the third a third as often, and so on.
+    Zipf,
+    /// To paths that no route has; 404 is the right answer.
+    Miss,
+}
+
 /// Whom to load, and with what.
 #[derive(Clone)]
 pub struct Target {
     pub address: SocketAddr,
-    /// Requests are spread evenly over so many routes.
     pub routes: u32,
-    /// Further header lines, each ended by CR LF.
-    pub headers: String,
+    pub spread: Spread,
+    /// Requests carry the keys of so many consumers, each as often as any other; none if zero.
+    pub consumers: u32,
+}
+
+impl Target {
+    /// Header lines of a request, each ended by CR LF.
+    pub fn headers(&self) -> String {
+        if self.consumers == 0 { String::new() } else { format!("apikey: {}\r\n", key(0)) }
+    }
+
+    /// The status that every answer must have.
+    fn wanted(&self) -> u16 {
+        if self.spread == Spread::Miss { 404 } else { 200 }
+    }
 }
 
 /// How a load went.
@@ -69,12 +100,14 @@ async fn run(
     rate: Option<f64>,
 ) -> Outcome<Figures> {
     let sent = Arc::new(AtomicU64::new(0));
+    let request = Request::new(target);
     let mut tasks = Vec::with_capacity(connections);
     let start = Instant::now();
     for number in 0..connections {
         let client = Client {
             connection: Connection::open(target.address).await?,
-            request: Request::new(target),
+            request: request.clone(),
+            wanted: target.wanted(),
             random: 0x9e37_79b9_7f4a_7c15 ^ (number as u64 + 1),
         };
         let schedule = Schedule { start, end: start + time, rate, sent: sent.clone() };
@@ -115,6 +148,7 @@ impl Schedule {
 struct Client {
     connection: Connection,
     request: Request,
+    wanted: u16,
     random: u64,
 }
 
@@ -125,9 +159,9 @@ impl Client {
             self.random ^= self.random << 13;
             self.random ^= self.random >> 7;
             self.random ^= self.random << 17;
-            let bytes = self.request.for_route(self.random);
+            let bytes = self.request.drawn(self.random);
             let answer = self.connection.exchange(bytes).await.map_err(|why| why.to_string())?;
-            if answer.status != 200 {
+            if answer.status != self.wanted {
                 return Err(format!("{} answered {}", self.request.path(), answer.status));
             }
             latencies.add(from.elapsed());
@@ -136,32 +170,60 @@ impl Client {
     }
 }
 
-/// A request whose route is written into it, so that building it costs nothing.
+/// A request whose route and key are written into it, so that building it costs nothing.
+#[derive(Clone)]
 struct Request {
     bytes: Vec<u8>,
-    routes: u32,
+    routes: Routes,
+    consumers: u32,
+    /// Where the digits of the key begin.
+    key: usize,
+}
+
+#[derive(Clone)]
+enum Routes {
+    Between { first: u32, count: u32 },
+    Drawn(Arc<[u32]>),
 }
 
 impl Request {
-    const PREFIX: &str = "GET ";
+    const PREFIX: &str = "GET /r/";
 
     fn new(target: &Target) -> Self {
-        let path = path(0);
-        let headers = &target.headers;
-        let text = format!("{}{path} HTTP/1.1\r\nHost: {HOST}\r\n{headers}\r\n", Self::PREFIX);
-        Self { bytes: text.into_bytes(), routes: target.routes }
+        let (path, headers) = (path(0), target.headers());
+        let text = format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{headers}\r\n");
+        let key = text.len().saturating_sub(DIGITS + "\r\n\r\n".len());
+        let count = target.routes;
+        let routes = match target.spread {
+            Spread::Uniform => Routes::Between { first: 0, count },
+            Spread::Miss => Routes::Between { first: count, count },
+            Spread::Zipf => Routes::Drawn(zipf(count).into()),
+        };
+        Self { bytes: text.into_bytes(), routes, consumers: target.consumers, key }
     }
 
-    fn for_route(&mut self, random: u64) -> &[u8] {
-        let start = Self::PREFIX.len() + "/r/".len();
-        let mut number = random % u64::from(self.routes.max(1));
+    fn drawn(&mut self, random: u64) -> &[u8] {
+        let route = match &self.routes {
+            Routes::Between { first, count } => first + below(random, *count),
+            Routes::Drawn(drawn) => {
+                let index = below(random, drawn.len() as u32) as usize;
+                drawn.get(index).copied().unwrap_or_default()
+            }
+        };
+        self.write(Self::PREFIX.len(), route);
+        if self.consumers > 1 {
+            self.write(self.key, below(random.rotate_left(32), self.consumers));
+        }
+        &self.bytes
+    }
+
+    fn write(&mut self, start: usize, mut number: u32) {
         if let Some(digits) = self.bytes.get_mut(start..start + DIGITS) {
             for digit in digits.iter_mut().rev() {
                 *digit = b'0' + (number % 10) as u8;
                 number /= 10;
             }
         }
-        &self.bytes
     }
 
     fn path(&self) -> String {
@@ -170,26 +232,65 @@ impl Request {
     }
 }
 
+fn below(random: u64, count: u32) -> u32 {
+    (random % u64::from(count.max(1))) as u32
+}
+
+/// Numbers below `count`, number n with a weight of 1 / (n + 1).
+fn zipf(count: u32) -> Vec<u32> {
+    let mut sum = 0.0;
+    let sums: Vec<f64> = (1..=count.max(1))
+        .map(|rank| {
+            sum += 1.0 / f64::from(rank);
+            sum
+        })
+        .collect();
+    // A low-discrepancy sequence: every run draws the same.
+    let share = |draw: usize| (draw as f64 * 0.618_033_988_749_895).fract();
+    (0..DRAWS)
+        .map(|draw| sums.partition_point(|reached| *reached <= share(draw) * sum) as u32)
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::peer::Origin;
 
+    fn target(address: SocketAddr) -> Target {
+        Target { address, routes: 10, spread: Spread::Uniform, consumers: 0 }
+    }
+
     #[test]
-    fn the_route_is_written_into_the_request() {
-        let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let target = Target { address, routes: 100_000, headers: "apikey: k\r\n".into() };
+    fn route_and_key_are_written_into_the_request() {
+        let mut target = target(SocketAddr::from(([127, 0, 0, 1], 1)));
+        target.routes = 100_000;
+        target.consumers = 1000;
         let mut request = Request::new(&target);
-        let text = String::from_utf8(request.for_route(100_000 + 4711).to_vec()).unwrap();
-        let rest = "HTTP/1.1\r\nHost: bench.example.com\r\napikey: k\r\n\r\n";
-        assert_eq!(text, format!("GET {} {rest}", path(4711)));
-        assert_eq!(request.path(), "/r/004711");
+        let random = (100_000 + 4711) | (7 << 32);
+        let text = String::from_utf8(request.drawn(random).to_vec()).unwrap();
+        let (route, consumer) = (below(random, 100_000), below(random.rotate_left(32), 1000));
+        let (path, key) = (path(route), key(consumer));
+        let rest = format!("HTTP/1.1\r\nHost: bench.example.com\r\napikey: {key}\r\n\r\n");
+        assert_eq!(text, format!("GET {path} {rest}"));
+        assert_eq!(request.path(), path);
+        target.spread = Spread::Miss;
+        Request::new(&target).drawn(5);
+    }
+
+    #[test]
+    fn zipf_prefers_the_first() {
+        let drawn = zipf(1000);
+        let count = |number: u32| drawn.iter().filter(|drawn| **drawn == number).count() as f64;
+        assert!(drawn.iter().all(|number| *number < 1000));
+        assert!((count(0) / count(1) - 2.0).abs() < 0.1);
+        assert!((count(0) / count(9) - 10.0).abs() < 1.0);
     }
 
     #[tokio::test]
     async fn open_load_keeps_its_rate_and_closed_load_does_not_wait() {
         let origin = Origin::start().unwrap();
-        let target = Target { address: origin.address, routes: 10, headers: String::new() };
+        let target = target(origin.address);
         let time = Duration::from_millis(200);
         let steady = open(&target, 4, time, 500.0).await.unwrap();
         assert_eq!(steady.latencies.count(), 100);

@@ -22,9 +22,12 @@ pub fn facts(gantry: &str) -> String {
     let _ = writeln!(text, "cpu      {cores} x {}", field(&read("/proc/cpuinfo"), "model name"));
     let _ = writeln!(text, "memory   {}", field(&read("/proc/meminfo"), "MemTotal"));
     let _ = writeln!(text, "kernel   {}", read("/proc/sys/kernel/osrelease").trim());
-    for (name, program, argument) in
-        [("gantry", gantry, "--version"), ("nginx", "nginx", "-v"), ("etcd", "etcd", "--version")]
-    {
+    for (name, program, argument) in [
+        ("gantry", gantry, "--version"),
+        ("nginx", "nginx", "-v"),
+        ("haproxy", "haproxy", "-v"),
+        ("etcd", "etcd", "--version"),
+    ] {
         let _ = writeln!(text, "{name:<8} {}", version(program, argument));
     }
     text
@@ -79,6 +82,19 @@ pub fn processor_seconds(pid: u32) -> f64 {
         .sum();
     // Linux counts these in hundredths on every platform it is used on.
     ticks as f64 / 100.0
+}
+
+/// Bytes of memory a process and its children hold, shared pages counted for each.
+pub fn resident_bytes(pid: u32) -> u64 {
+    let pages = |entry: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        ticks_of(&stat, pid)?;
+        let memory = std::fs::read_to_string(entry.path().join("statm")).ok()?;
+        memory.split(' ').nth(1)?.parse::<u64>().ok()
+    };
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    // Linux on the platforms it is used on here has pages of 4 KiB.
+    entries.filter_map(pages).sum::<u64>() * 4096
 }
 
 /// Ticks of a process if it is `pid` or a child of it (proc(5), `/proc/pid/stat`).

@@ -13,6 +13,7 @@ mod load;
 mod machine;
 mod peer;
 mod propagation;
+mod side;
 mod table;
 
 use std::path::PathBuf;
@@ -37,10 +38,6 @@ pub struct Options {
     /// Connections of the load generator.
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// Numbers of routes to try; their paths have six digits.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 1_000, 100_000],
-        value_parser = clap::value_parser!(u32).range(1..1_000_000))]
-    routes: Vec<u32>,
     /// Objects to create before lists and searches are measured.
     #[arg(long, default_value_t = 100_000)]
     objects: u64,
@@ -60,7 +57,7 @@ pub struct Options {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Bench {
-    /// The gateway and Debian's nginx as reverse proxies.
+    /// The gateway, nginx, haproxy and a minimal Pingora proxy, and the gateway at more work.
     Gateway,
     /// From the API's answer to the first request served the new way.
     Propagation,
@@ -72,7 +69,12 @@ enum Bench {
 pub type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match words.split_first() {
+        Some((word, arguments)) if word == peer::ENGINE => peer::serve_engine(arguments),
+        _ => run(&Options::parse()),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("gantry-bench: {why}");

@@ -3,17 +3,17 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::{KEY, Origin, Work, free_address};
+use super::{Origin, Program, Work, free_address};
 use crate::Outcome;
-use crate::load::path;
+use crate::load::{key, path};
 
 /// A running nginx in a folder of its own; stopped when dropped.
 pub struct Nginx {
-    child: Child,
+    program: Program,
     pub address: SocketAddr,
     _folder: TempDir,
 }
@@ -24,36 +24,21 @@ impl Nginx {
         let address = free_address()?;
         let file = folder.path().join("nginx.conf");
         std::fs::write(&file, configuration(folder.path(), address, origin.address, work))?;
-        let child = Command::new("nginx")
-            .arg("-p")
-            .arg(folder.path())
-            .arg("-c")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|why| format!("nginx (apt install nginx): {why}"))?;
-        Ok(Self { child, address, _folder: folder })
+        let mut command = Command::new("nginx");
+        command.arg("-p").arg(folder.path()).arg("-c").arg(&file);
+        Ok(Self { program: Program::start(&mut command, "nginx-light")?, address, _folder: folder })
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // SIGTERM, so that the master takes its workers along.
-        let pid = self.child.id().to_string();
-        let _ = Command::new("kill").args(["-TERM", &pid]).status();
-        let _ = self.child.wait();
+        self.program.pid()
     }
 }
 
 /// One exact location for each route, connections to the backend kept open, no access log, the
 /// headers that Gantry adds; limits far above what is measured.
 fn configuration(folder: &Path, address: SocketAddr, origin: SocketAddr, work: Work) -> String {
-    let Work { workers, routes, plugins } = work;
+    let Work { workers, routes, plugins, .. } = work;
+    let guarded = plugins.authenticate();
     let folder = folder.display();
     let mut text = format!(
         "daemon off;\nworker_processes {workers};\npid {folder}/pid;\nerror_log {folder}/error.log;\n\
@@ -65,16 +50,17 @@ fn configuration(folder: &Path, address: SocketAddr, origin: SocketAddr, work: W
          proxy_set_header X-Real-IP $remote_addr;\n\
          proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n"
     );
-    if plugins {
+    if guarded {
+        let key = key(0);
         let _ = write!(
             text,
-            "map $http_apikey $consumer {{ default \"\"; \"{KEY}\" bench; }}\n\
+            "map $http_apikey $consumer {{ default \"\"; \"{key}\" bench; }}\n\
              limit_req_zone $binary_remote_addr zone=all:10m rate=1000000r/s;\n\
              limit_req zone=all burst=1000000 nodelay;\n"
         );
     }
     let _ = writeln!(text, "server {{\nlisten {address};");
-    if plugins {
+    if guarded {
         text.push_str("if ($consumer = \"\") { return 401; }\n");
     }
     for route in 0..routes {

@@ -45,9 +45,7 @@ where
     let (app, now) = (cx.app.clone(), cx.app.now());
     let mut act = Act { tx, app, now, ledger, entries: BTreeMap::new() };
     let value = work(&mut act).await?;
-    for (ledger, entries) in act.entries {
-        audit::append(act.tx, &cx, &ledger, None, entries).await?;
-    }
+    audit::append(act.tx, &cx, None, act.entries).await?;
     Ok(value)
 }
 

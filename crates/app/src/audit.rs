@@ -1,8 +1,11 @@
 //! The audit: who did what to which object, in ledgers that cannot be edited unnoticed.
 //!
 //! The entries of a ledger are numbered without a gap, and each holds a keyed hash over itself and
-//! the hash before it. Who can write the database but does not know the key can neither change, add,
-//! reorder nor remove an entry without [`verify`] telling.
+//! the head before it; a head is a keyed hash over the newest entry's. One ledger lists all others.
+//! Who can write the database but does not know the key can neither change, add, reorder nor remove
+//! an entry or a ledger without [`verify`] telling; only a whole older state of the database holds.
+
+use std::collections::BTreeMap;
 
 use gantry_model::{Id, Result};
 use gantry_store::Tx;
@@ -15,7 +18,10 @@ use crate::{App, Cx};
 /// Entries read at a time while verifying.
 const PAGE: i64 = 500;
 
-/// Whose history an entry belongs to.
+/// Kind of the objects that the installation's ledger lists.
+const LEDGER: &str = "ledger";
+
+/// Whose history an entry belongs to. Their order is the one in which they are locked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ledger {
     Cluster {
@@ -25,6 +31,8 @@ pub(crate) enum Ledger {
     Organization(Id),
     /// Id of a user.
     User(String),
+    /// All other ledgers, each named when it begins.
+    Installation,
 }
 
 impl Ledger {
@@ -33,6 +41,7 @@ impl Ledger {
             Self::Cluster { id, .. } => format!("cluster/{id}"),
             Self::Organization(id) => format!("organization/{id}"),
             Self::User(id) => format!("user/{id}"),
+            Self::Installation => "installation".to_owned(),
         }
     }
 
@@ -40,7 +49,7 @@ impl Ledger {
         match self {
             Self::Cluster { org, id } => (Some(*org), Some(*id)),
             Self::Organization(id) => (Some(*id), None),
-            Self::User(_) => (None, None),
+            Self::User(_) | Self::Installation => (None, None),
         }
     }
 }
@@ -53,21 +62,39 @@ pub(crate) struct Entry {
     pub after: Option<Value>,
 }
 
-/// Appends to a ledger, which stays locked until the transaction ends. `revision` is the
+/// Appends to ledgers, which stay locked until the transaction ends. `revision` is the
 /// configuration revision of the same transaction, if it made one.
 pub(crate) async fn append(
+    tx: &mut Tx,
+    cx: &Cx,
+    revision: Option<i64>,
+    entries: BTreeMap<Ledger, Vec<Entry>>,
+) -> Result<()> {
+    let mut begun = Vec::new();
+    for (ledger, entries) in entries {
+        if append_to(tx, cx, &ledger, revision, entries).await? {
+            let id = ledger.name();
+            begun.push(Entry { kind: LEDGER, id, before: None, after: None });
+        }
+    }
+    append_to(tx, cx, &Ledger::Installation, None, begun).await.map(|_| ())
+}
+
+/// Answers whether the ledger begins here.
+async fn append_to(
     tx: &mut Tx,
     cx: &Cx,
     ledger: &Ledger,
     revision: Option<i64>,
     entries: Vec<Entry>,
-) -> Result<()> {
+) -> Result<bool> {
     if entries.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let name = ledger.name();
     let (org_id, cluster_id) = ledger.owners();
     let mut head = audit::lock_head(tx, &name).await?;
+    let begins = head.seq == 0;
     for Entry { kind, id, before, after } in entries {
         let entry = cx.app.new_id();
         let place = place(entry);
@@ -95,9 +122,10 @@ pub(crate) async fn append(
         };
         row.hash = cx.app.audit_key.hash(&head.hash, &row, before.as_deref(), after.as_deref());
         audit::insert(tx, &row).await?;
-        head = Head { seq: row.seq, hash: row.hash };
+        head = cx.app.audit_key.head(&row);
     }
-    audit::set_head(tx, &name, &head).await
+    audit::set_head(tx, &name, &head).await?;
+    Ok(begins)
 }
 
 fn place(id: Id) -> String {
@@ -110,6 +138,13 @@ pub(crate) struct ChainKey(String);
 impl ChainKey {
     pub(crate) fn new(key: String) -> Self {
         Self(key)
+    }
+
+    /// The head once `row` is the newest entry; its hash stands nowhere else.
+    fn head(&self, row: &AuditRow) -> Head {
+        let text = format!("head {} {} {}", row.ledger, row.seq, row.hash);
+        let hash = hex::encode(keyed_hash(self.0.as_bytes(), text.as_bytes()));
+        Head { seq: row.seq, hash }
     }
 
     /// Every field enters with its length, so that no two entries read the same.
@@ -170,10 +205,15 @@ pub async fn verify(app: &App) -> Result<Report> {
             report.broken.push(format!("ledger {ledger}: {why}"));
         }
     }
-    // Every cluster has a ledger from the transaction on that made it.
+    // Every cluster has a ledger from the transaction on that made it, and every ledger is listed.
     let mut headless = audit::orphans(&mut tx).await?;
     let clusters = gantry_store::cluster::ids(&mut tx).await?;
     headless.extend(clusters.into_iter().map(|id| format!("cluster/{id}")));
+    let installation = Ledger::Installation.name();
+    headless.extend(audit::objects(&mut tx, &installation).await?);
+    if !heads.is_empty() {
+        headless.push(installation);
+    }
     headless.retain(|ledger| !heads.iter().any(|(name, _)| name == ledger));
     headless.sort();
     headless.dedup();
@@ -197,7 +237,7 @@ async fn check(app: &App, tx: &mut Tx, ledger: &str, head: &Head) -> Result<Opti
             if !holds(app, &at.hash, &row) {
                 return Ok(Some(format!("entry {} (id {}) was changed", row.seq, row.id)));
             }
-            at = Head { seq: row.seq, hash: row.hash };
+            at = app.audit_key.head(&row);
         }
     }
     if at != *head || audit::count(tx, ledger).await? != head.seq {

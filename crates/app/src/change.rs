@@ -14,6 +14,7 @@ use gantry_store::revision::{self, ChangeRow, KeyRow, RevisionRow};
 use gantry_translate::{Keys, References, Surroundings};
 use serde_json::Value;
 
+use crate::act::Act;
 use crate::audit::{self, Entry, Ledger};
 use crate::object::Spec;
 use crate::preview::{KeyChange, ObjectChange, Preview};
@@ -27,6 +28,8 @@ pub(crate) struct Change<'t> {
     pub(crate) now: Timestamp,
     /// Gantry itself writes, such as the sample of a first start: no plan limits it.
     pub(crate) by_system: bool,
+    /// See [`Cx::optional_plugins`].
+    pub(crate) optional_plugins: Vec<String>,
     /// Nothing will stay.
     dry_run: bool,
     /// Told to the caller beside the result.
@@ -73,19 +76,22 @@ where
 
 /// Writes what a new cluster serves before anything is configured, in the transaction that made it.
 pub(crate) async fn begin(
-    tx: &mut Tx,
+    act: &mut Act<'_>,
     cx: &Cx,
     cluster: ClusterRow,
     keys: Keys,
 ) -> Result<ClusterRow> {
-    let (id, before) = (cluster.id, cluster.config_version);
-    let named = serde_json::json!({ "name": cluster.name });
-    let mut change = Change::new(tx, cx, cluster);
+    let mut change = Change::new(act.tx, cx, cluster);
     change.keys(Keys::new(), keys);
-    change.audit("cluster", id, None, Some(named));
     change.write_revision(cx).await?;
-    change.write_audit(cx, before).await?;
-    Ok(change.cluster)
+    let cluster = change.cluster;
+    let ledger = Ledger::Cluster { org: cluster.org_id, id: cluster.id };
+    let after = Some(serde_json::json!({ "name": cluster.name }));
+    act.audit_in(
+        ledger,
+        Entry { kind: "cluster", id: cluster.id.to_string(), before: None, after },
+    );
+    Ok(cluster)
 }
 
 impl<'t> Change<'t> {
@@ -94,6 +100,7 @@ impl<'t> Change<'t> {
             app: cx.app.clone(),
             now: cx.app.now(),
             by_system: cx.actor == Actor::System,
+            optional_plugins: cx.optional_plugins.clone(),
             dry_run: cx.dry_run,
             cluster,
             warning: None,
@@ -211,7 +218,7 @@ impl<'t> Change<'t> {
         let ledger = Ledger::Cluster { org: self.cluster.org_id, id: self.cluster.id };
         let entries = std::mem::take(&mut self.audit);
         let revision = (revision > before).then_some(revision);
-        audit::append(self.tx, cx, &ledger, revision, entries).await
+        audit::append(self.tx, cx, revision, [(ledger, entries)].into()).await
     }
 }
 

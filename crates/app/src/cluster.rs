@@ -4,14 +4,13 @@ use gantry_model::config::cluster::{ClusterCreate, STAGE_NORMAL};
 use gantry_model::config::{Cluster, ClusterSettings, ClusterSummary, Plugins};
 use gantry_model::{Error, Id, ListQuery, Page, Result};
 use gantry_routing::digest::Digest;
-use gantry_store::Tx;
 use gantry_store::cluster::{self, ClusterRow};
 use gantry_store::{organization, region};
 use gantry_translate::Surroundings;
 use serde_json::json;
 
 use crate::access::Reach;
-use crate::act::act;
+use crate::act::{Act, act};
 use crate::audit::Ledger;
 use crate::change::{Change, begin, change};
 use crate::plan::{self, Counted};
@@ -62,7 +61,7 @@ pub async fn create(cx: &Cx, org: Id, create: ClusterCreate) -> Result<Cluster> 
     let origin = cx.clone();
     let row = act(cx, Ledger::Organization(org), move |act| {
         Box::pin(async move {
-            let row = insert(&origin, act.tx, org, &name, region_id).await?;
+            let row = insert(&origin, act, org, &name, region_id).await?;
             act.audit("cluster", row.id, None, Some(json!({ "name": row.name })));
             Ok(row)
         })
@@ -75,12 +74,12 @@ pub async fn create(cx: &Cx, org: Id, create: ClusterCreate) -> Result<Cluster> 
 /// Inserts a cluster without resources, in the first region unless one is named.
 pub(crate) async fn insert(
     cx: &Cx,
-    tx: &mut Tx,
+    act: &mut Act<'_>,
     org: Id,
     name: &str,
     region_id: Option<Id>,
 ) -> Result<ClusterRow> {
-    let app = &cx.app;
+    let (app, tx) = (&cx.app, &mut *act.tx);
     plan::allow_another(app, tx, org, Counted::Cluster).await?;
     let (id, now) = (app.new_id(), app.now());
     let region_id = match region_id {
@@ -114,7 +113,7 @@ pub(crate) async fn insert(
         &Plugins::new(),
         &Surroundings::NONE,
     );
-    begin(tx, cx, row, keys).await
+    begin(act, cx, row, keys).await
 }
 
 /// Takes over the groups of settings that are sent.

@@ -275,6 +275,8 @@ pub struct Cx {
     pub request_id: String,
     /// Writes are checked in full, tell what they would do, and leave nothing behind.
     pub dry_run: bool,
+    /// Plugins that gateways may leave out if they do not run them.
+    pub optional_plugins: Vec<String>,
     /// What it may touch.
     pub(crate) access: Access,
 }
@@ -295,7 +297,8 @@ impl Cx {
     /// A request that nobody has admitted to anything yet (`access::enforce`).
     pub fn new(app: &App, actor: Actor, operation: &'static str, request_id: String) -> Self {
         let access = Access::Undecided;
-        Self { app: app.clone(), actor, operation, request_id, dry_run: false, access }
+        let (app, optional_plugins) = (app.clone(), Vec::new());
+        Self { app, actor, operation, request_id, dry_run: false, optional_plugins, access }
     }
 
     /// A request of Gantry to itself.

@@ -5,7 +5,7 @@ use gantry_model::instance::LOST_AFTER_S;
 use gantry_model::organization::Organization;
 use gantry_model::{Error, Id, Result};
 use gantry_store::member::MemberRow;
-use gantry_store::{Tx, instance, organization, user};
+use gantry_store::{instance, organization, user};
 use serde_json::json;
 
 use crate::act::{Act, act};
@@ -27,7 +27,7 @@ pub async fn create(cx: &Cx, name: &str) -> Result<Organization> {
     let id = cx.app.new_id();
     let created = act(cx, Ledger::Organization(id), move |act| {
         Box::pin(async move {
-            let (made, _) = insert(&origin, act.tx, id, &owner, &name).await?;
+            let (made, _) = insert(&origin, act, id, &owner, &name).await?;
             act.audit("organization", id, None, Some(check::json(&made)?));
             Ok(made)
         })
@@ -49,12 +49,12 @@ pub async fn initialize(cx: &Cx, name: &str) -> Result<Organization> {
 /// Inserts an organization with its owner and cluster; returns both ids' objects.
 pub(crate) async fn insert(
     cx: &Cx,
-    tx: &mut Tx,
+    act: &mut Act<'_>,
     id: Id,
     owner: &str,
     name: &str,
 ) -> Result<(Organization, Id)> {
-    let app = &cx.app;
+    let (app, tx) = (&cx.app, &mut *act.tx);
     let now = app.now();
     let created = Organization {
         id,
@@ -81,7 +81,7 @@ pub(crate) async fn insert(
         updated_at: now,
     };
     member::insert_owner(tx, &first).await?;
-    let cluster = cluster::insert(cx, tx, id, DEFAULT_NAME, None).await?;
+    let cluster = cluster::insert(cx, act, id, DEFAULT_NAME, None).await?;
     Ok((created, cluster.id))
 }
 

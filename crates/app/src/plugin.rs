@@ -1,9 +1,11 @@
 //! What is known about plugins, and which may be used where.
 
 use gantry_model::config::Plugins;
+use gantry_model::instance::OFFLINE_AFTER_S;
 use gantry_model::{Error, Id, Result, Violation};
 use gantry_routing::plugin;
-use gantry_translate::is_loaded;
+use gantry_store::instance;
+use gantry_translate::{Use, is_loaded};
 use serde_json::Value;
 
 use crate::change::Change;
@@ -53,10 +55,43 @@ pub(crate) async fn check_usable(
         Violation::new(format!("{place}{}", one.field), rule, "")
     });
     check::refuse(&missing.collect::<Vec<_>>())?;
+    refuse_not_run(change, place, &new).await?;
     let (app, org) = (change.app.clone(), change.cluster.org_id);
     let used = new.iter().map(|one| {
         let written = one.field.split('.').next().unwrap_or(one.name);
         (format!("{place}{}", one.field), [one.name, written])
     });
     plan::refuse_excluded(&app, change.tx, org, used).await
+}
+
+/// Refuses plugins that Gantry's own gateways do not run while such gateways serve the cluster: they
+/// would leave the plugin out, or close what it protects.
+async fn refuse_not_run(change: &mut Change<'_>, place: &str, new: &[Use<'_>]) -> Result<()> {
+    let optional = |name: &str| change.optional_plugins.iter().any(|one| one == name);
+    let not_run = new.iter().filter(|one| !plugin::runs_in_gantry(one.name) && !optional(one.name));
+    let not_run: Vec<&Use<'_>> = not_run.collect();
+    if not_run.is_empty() || !has_gantry_gateways(change).await? {
+        return Ok(());
+    }
+    let violations = not_run.iter().map(|one| {
+        let rule = format!(
+            "needs the plugin `{0}`, which Gantry's gateways do not run, and one of them serves this \
+             cluster; repeat with ?optional_plugins={0} if it may do without",
+            one.name
+        );
+        Violation::new(format!("{place}{}", one.field), rule, "")
+    });
+    check::refuse(&violations.collect::<Vec<_>>())
+}
+
+/// Whether a gateway of ours was heard of lately.
+async fn has_gantry_gateways(change: &mut Change<'_>) -> Result<bool> {
+    let since = change.now.plus_seconds(-OFFLINE_AFTER_S);
+    let instances = instance::list(change.tx, change.cluster.id).await?;
+    let heard = instances.iter().filter(|one| one.last_seen_time >= since);
+    let mut reports = heard.filter_map(|one| serde_json::from_str::<Value>(&one.report).ok());
+    Ok(reports.any(|report| {
+        let version = report["version"].as_str().unwrap_or_default();
+        version.to_ascii_lowercase().starts_with("gantry/")
+    }))
 }

@@ -106,7 +106,7 @@ async fn insert(cx: &Cx, owner: UserRow) -> Result<Option<(Id, Id)>> {
             act.audit("region", region.id, None, Some(check::json(&region)?));
             crate::user::insert(act, &owner).await?;
             let (made, cluster) =
-                organization::insert(&origin, act.tx, id, &owner.id, ORGANIZATION).await?;
+                organization::insert(&origin, act, id, &owner.id, ORGANIZATION).await?;
             act.audit("organization", id, None, Some(check::json(&made)?));
             Ok(Some((made.id, cluster)))
         })

@@ -20,7 +20,7 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 
-use crate::contract::{DRY_RUN, Operation, Raw};
+use crate::contract::{DRY_RUN, OPTIONAL_PLUGINS, Operation, Raw};
 use crate::error::Failure;
 use crate::frame::{ActorName, RequestId};
 use crate::session::session_cookie;
@@ -135,6 +135,8 @@ impl Gate {
                 check_cluster(owner, &checked.params)?;
             }
             cx.dry_run = checked.params[DRY_RUN] == true;
+            let optional = checked.params[OPTIONAL_PLUGINS].as_str().unwrap_or_default();
+            cx.optional_plugins = optional.split(',').map(str::to_owned).collect();
             parts.extensions.insert(cx);
         }
         parts.extensions.insert(checked);

@@ -119,6 +119,13 @@ pub async fn count(tx: &mut Tx, ledger: &str) -> Result<i64> {
     row.map_or(Ok(0), |row| row.int("entries"))
 }
 
+/// Ids of the objects that a ledger's entries are about.
+pub async fn objects(tx: &mut Tx, ledger: &str) -> Result<Vec<String>> {
+    let rows =
+        tx.all("SELECT object_id FROM audit WHERE ledger = $1 ORDER BY seq", vals![ledger]).await?;
+    rows.iter().map(|row| row.text("object_id")).collect()
+}
+
 /// Ledgers that have entries and no head.
 pub async fn orphans(tx: &mut Tx) -> Result<Vec<String>> {
     let rows = tx

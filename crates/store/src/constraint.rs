@@ -64,18 +64,27 @@ const UNIQUE: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// The error for a failed statement: a conflict when a unique constraint said so.
+/// The error for a statement that failed in PostgreSQL: a conflict when a unique constraint said so.
 pub(crate) fn error(error: sqlx::Error) -> Error {
     let Some(database) = error.as_database_error() else { return Error::internal(error) };
     if !database.is_unique_violation() {
         return Error::internal(error);
     }
-    let sentence = UNIQUE.iter().find(|(name, columns, _)| {
-        database.constraint() == Some(*name)
-            || database.message().strip_prefix("UNIQUE constraint failed: ") == Some(*columns)
-    });
-    match sentence {
-        Some((_, _, sentence)) => Error::conflict(*sentence),
+    let constraint = database.constraint();
+    match UNIQUE.iter().find(|(name, ..)| constraint == Some(*name)) {
+        Some((.., sentence)) => Error::conflict(*sentence),
+        None => Error::internal(error),
+    }
+}
+
+/// The same for SQLite, which names the columns.
+pub(crate) fn sqlite_error(error: rusqlite::Error) -> Error {
+    let rusqlite::Error::SqliteFailure(_, Some(message)) = &error else {
+        return Error::internal(error);
+    };
+    let violated = message.strip_prefix("UNIQUE constraint failed: ");
+    match UNIQUE.iter().find(|(_, columns, _)| violated == Some(*columns)) {
+        Some((.., sentence)) => Error::conflict(*sentence),
         None => Error::internal(error),
     }
 }

@@ -1,22 +1,23 @@
 //! The seam over SQLite and PostgreSQL: one SQL text, `$1` placeholders, typed values, rows by name.
 //!
-//! What differs between the engines differs here and in `sqlite.rs`/`migrate.rs`, nowhere else.
+//! What differs between the engines differs here and in `sqlite.rs`, `writer.rs` and `migrate.rs`,
+//! nowhere else.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use gantry_model::{Error, Id, Result, Timestamp};
+use rusqlite::types::Value;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgPoolOptions, PgRow};
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{
-    AssertSqlSafe, Column, Executor, PgConnection, PgPool, Postgres, Row as _, Sqlite,
-    SqliteConnection, SqlitePool, Transaction,
+    AssertSqlSafe, Column, Executor, PgConnection, PgPool, Postgres, Row as _, Transaction,
 };
 
 use crate::constraint;
-use crate::sqlite::{self, Writer};
+use crate::sqlite::{self, Reader, Readers};
+use crate::writer::Writer;
 
 /// Connections to PostgreSQL per server.
 const POSTGRES_CONNECTIONS_MAX: u32 = 16;
@@ -27,17 +28,23 @@ pub struct Db(Engine);
 
 #[derive(Clone)]
 enum Engine {
-    Sqlite { readers: SqlitePool, writer: Arc<Writer> },
+    Sqlite { readers: Arc<Readers>, writer: Arc<Writer> },
     Postgres(PgPool),
 }
 
 impl Db {
     /// Opens or creates the SQLite database in `file`, with every migration applied.
     pub async fn open_sqlite(file: &Path) -> Result<Self> {
-        let mut first = sqlite::connect(file).await?;
-        crate::migrate::sqlite(&mut first).await?;
-        let readers = sqlite::readers(file).await?;
-        Ok(Self(Engine::Sqlite { readers, writer: Arc::new(Writer::new(first)) }))
+        let file = file.to_owned();
+        let open = move || {
+            let mut first = sqlite::connect(&file)?;
+            crate::migrate::sqlite(&mut first)?;
+            Ok(Self(Engine::Sqlite {
+                readers: Arc::new(Readers::new(&file)),
+                writer: Arc::new(Writer::new(first)),
+            }))
+        };
+        tokio::task::spawn_blocking(open).await.map_err(Error::internal)?
     }
 
     /// Connects to PostgreSQL, with every migration applied.
@@ -54,9 +61,7 @@ impl Db {
     /// A connection for reads that need not agree with each other.
     pub async fn read(&self) -> Result<Tx> {
         Ok(Tx::new(match &self.0 {
-            Engine::Sqlite { readers, .. } => {
-                Link::Sqlite(readers.acquire().await.map_err(failed)?)
-            }
+            Engine::Sqlite { readers, .. } => Link::Sqlite(readers.acquire().await?),
             Engine::Postgres(pool) => Link::Postgres(pool.acquire().await.map_err(failed)?),
         }))
     }
@@ -64,9 +69,7 @@ impl Db {
     /// A connection whose reads all see the same state of the database.
     pub async fn snapshot(&self) -> Result<Tx> {
         Ok(Tx::new(match &self.0 {
-            Engine::Sqlite { readers, .. } => {
-                Link::SqliteSnapshot(readers.begin().await.map_err(failed)?)
-            }
+            Engine::Sqlite { readers, .. } => Link::Sqlite(readers.snapshot().await?),
             Engine::Postgres(pool) => Link::PostgresTx(
                 pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                     .await
@@ -95,7 +98,7 @@ impl Db {
     pub async fn close(&self) {
         match &self.0 {
             Engine::Sqlite { readers, writer } => {
-                readers.close().await;
+                readers.close();
                 writer.close().await;
             }
             Engine::Postgres(pool) => pool.close().await,
@@ -137,15 +140,14 @@ pub struct Tx {
 }
 
 pub(crate) enum Link {
-    Sqlite(PoolConnection<Sqlite>),
-    SqliteSnapshot(Transaction<'static, Sqlite>),
-    SqliteWriter(Box<SqliteConnection>),
+    Sqlite(Reader),
+    SqliteWriter(rusqlite::Connection),
     Postgres(PoolConnection<Postgres>),
     PostgresTx(Transaction<'static, Postgres>),
 }
 
 enum Conn<'t> {
-    Sqlite(&'t mut SqliteConnection),
+    Sqlite(&'t mut rusqlite::Connection),
     Postgres(&'t mut PgConnection),
 }
 
@@ -172,51 +174,55 @@ impl Tx {
         self.rehearsal = true;
     }
 
-    fn conn(&mut self) -> Conn<'_> {
-        match &mut self.link {
-            Link::Sqlite(conn) => Conn::Sqlite(conn),
-            Link::SqliteSnapshot(conn) => Conn::Sqlite(conn),
+    fn conn(&mut self) -> Result<Conn<'_>> {
+        Ok(match &mut self.link {
+            Link::Sqlite(reader) => Conn::Sqlite(reader.conn()?),
             Link::SqliteWriter(conn) => Conn::Sqlite(conn),
             Link::Postgres(conn) => Conn::Postgres(conn),
             Link::PostgresTx(conn) => Conn::Postgres(conn),
-        }
+        })
     }
 
     /// Condition that `column` contains the text of placeholder `number`, letter by letter.
     pub(crate) fn contains(&mut self, column: &str, number: usize) -> String {
-        match self.conn() {
-            Conn::Sqlite(_) => format!("instr({column}, ${number}) > 0"),
-            Conn::Postgres(_) => format!("strpos({column}, ${number}) > 0"),
+        match self.link {
+            Link::Sqlite(_) | Link::SqliteWriter(_) => format!("instr({column}, ${number}) > 0"),
+            Link::Postgres(_) | Link::PostgresTx(_) => format!("strpos({column}, ${number}) > 0"),
         }
     }
 
-    /// All rows of a query whose best plan depends on the values: it is planned anew each time.
+    /// All rows of a query that may read much, and whose best plan depends on the values.
     pub(crate) async fn all_planned(&mut self, sql: Sql, values: Vec<Val>) -> Result<Vec<Row>> {
-        if let Conn::Postgres(conn) = self.conn() {
-            let query = sqlx::query_with(AssertSqlSafe(sql.0), postgres_arguments(values)?);
-            let rows = conn.fetch_all(query.persistent(false)).await.map_err(constraint::error)?;
-            return Ok(rows.into_iter().map(Row::Postgres).collect());
+        #[cfg(test)]
+        self.asked.push(sql.0.clone());
+        if let Link::Sqlite(reader) = &mut self.link {
+            let rows = reader.all_elsewhere(sql.0, values).await?;
+            return Ok(rows.into_iter().map(Row::Sqlite).collect());
         }
-        self.all(sql, values).await
+        match self.conn()? {
+            Conn::Sqlite(conn) => read(conn, &sql.0, &values),
+            Conn::Postgres(conn) => {
+                let query = sqlx::query_with(AssertSqlSafe(sql.0), postgres_arguments(values)?);
+                let rows = conn.fetch_all(query.persistent(false)).await;
+                Ok(rows.map_err(constraint::error)?.into_iter().map(Row::Postgres).collect())
+            }
+        }
     }
 
     /// All rows of a query.
     pub(crate) async fn all(&mut self, sql: impl Into<Sql>, values: Vec<Val>) -> Result<Vec<Row>> {
-        let sql = AssertSqlSafe(sql.into().0);
+        let sql = sql.into().0;
         #[cfg(test)]
-        self.asked.push(sql.0.clone());
-        Ok(match self.conn() {
-            Conn::Sqlite(conn) => {
-                let query = sqlx::query_with(sql, sqlite_arguments(values)?);
-                let rows = conn.fetch_all(query).await.map_err(constraint::error)?;
-                rows.into_iter().map(Row::Sqlite).collect()
-            }
+        self.asked.push(sql.clone());
+        self.let_others_run().await;
+        match self.conn()? {
+            Conn::Sqlite(conn) => read(conn, &sql, &values),
             Conn::Postgres(conn) => {
-                let query = sqlx::query_with(sql, postgres_arguments(values)?);
+                let query = sqlx::query_with(AssertSqlSafe(sql), postgres_arguments(values)?);
                 let rows = conn.fetch_all(query).await.map_err(constraint::error)?;
-                rows.into_iter().map(Row::Postgres).collect()
+                Ok(rows.into_iter().map(Row::Postgres).collect())
             }
-        })
+        }
     }
 
     /// The first row of a query.
@@ -230,18 +236,27 @@ impl Tx {
 
     /// Changes rows and says how many.
     pub(crate) async fn run(&mut self, sql: impl Into<Sql>, values: Vec<Val>) -> Result<u64> {
-        let sql = AssertSqlSafe(sql.into().0);
-        Ok(match self.conn() {
-            Conn::Sqlite(conn) => {
-                let query = sqlx::query_with(sql, sqlite_arguments(values)?);
-                conn.execute(query).await.map_err(constraint::error)?.rows_affected()
-            }
+        let sql = sql.into().0;
+        self.let_others_run().await;
+        match self.conn()? {
+            Conn::Sqlite(conn) => sqlite::run(conn, &sql, &values),
             Conn::Postgres(conn) => {
-                let query = sqlx::query_with(sql, postgres_arguments(values)?);
-                conn.execute(query).await.map_err(constraint::error)?.rows_affected()
+                let query = sqlx::query_with(AssertSqlSafe(sql), postgres_arguments(values)?);
+                Ok(conn.execute(query).await.map_err(constraint::error)?.rows_affected())
             }
-        })
+        }
     }
+
+    /// A long row of SQLite's statements would keep its thread to itself.
+    async fn let_others_run(&mut self) {
+        if matches!(self.link, Link::Sqlite(_) | Link::SqliteWriter(_)) {
+            tokio::task::consume_budget().await;
+        }
+    }
+}
+
+fn read(conn: &rusqlite::Connection, sql: &str, values: &[Val]) -> Result<Vec<Row>> {
+    Ok(sqlite::all(conn, sql, values)?.into_iter().map(Row::Sqlite).collect())
 }
 
 /// Text of a statement: made of constants and placeholders only, never of input.
@@ -301,19 +316,6 @@ macro_rules! vals {
 }
 pub(crate) use vals;
 
-fn sqlite_arguments(values: Vec<Val>) -> Result<SqliteArguments> {
-    use sqlx::Arguments as _;
-    let mut arguments = SqliteArguments::default();
-    for value in values {
-        match value {
-            Val::Int(number) => arguments.add(number),
-            Val::Text(text) => arguments.add(text),
-        }
-        .map_err(Error::internal)?;
-    }
-    Ok(arguments)
-}
-
 fn postgres_arguments(values: Vec<Val>) -> Result<PgArguments> {
     use sqlx::Arguments as _;
     let mut arguments = PgArguments::default();
@@ -329,7 +331,7 @@ fn postgres_arguments(values: Vec<Val>) -> Result<PgArguments> {
 
 /// A row whose columns are read by name.
 pub(crate) enum Row {
-    Sqlite(SqliteRow),
+    Sqlite(sqlite::Row),
     Postgres(PgRow),
 }
 
@@ -340,10 +342,13 @@ impl Row {
 
     pub(crate) fn int_or_null(&self, name: &str) -> Result<Option<i64>> {
         match self {
-            Self::Sqlite(row) => row.try_get(name),
-            Self::Postgres(row) => row.try_get(name),
+            Self::Sqlite(row) => match row.value(name) {
+                Some(Value::Integer(number)) => Ok(Some(*number)),
+                Some(Value::Null) => Ok(None),
+                _ => Err(self.broken(name)),
+            },
+            Self::Postgres(row) => row.try_get(name).map_err(failed),
         }
-        .map_err(failed)
     }
 
     pub(crate) fn text(&self, name: &str) -> Result<String> {
@@ -352,10 +357,13 @@ impl Row {
 
     pub(crate) fn text_or_null(&self, name: &str) -> Result<Option<String>> {
         match self {
-            Self::Sqlite(row) => row.try_get(name),
-            Self::Postgres(row) => row.try_get(name),
+            Self::Sqlite(row) => match row.value(name) {
+                Some(Value::Text(text)) => Ok(Some(text.clone())),
+                Some(Value::Null) => Ok(None),
+                _ => Err(self.broken(name)),
+            },
+            Self::Postgres(row) => row.try_get(name).map_err(failed),
         }
-        .map_err(failed)
     }
 
     /// The value of a column that holds numbers or texts.
@@ -377,7 +385,7 @@ impl Row {
 
     fn broken(&self, name: &str) -> Error {
         let columns: Vec<&str> = match self {
-            Self::Sqlite(row) => row.columns().iter().map(Column::name).collect(),
+            Self::Sqlite(row) => row.names().iter().map(String::as_str).collect(),
             Self::Postgres(row) => row.columns().iter().map(Column::name).collect(),
         };
         Error::internal(format!("column {name} of ({}) holds no usable value", columns.join(", ")))

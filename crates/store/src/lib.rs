@@ -35,5 +35,6 @@ pub mod service_admin;
 pub mod session;
 mod sqlite;
 pub mod user;
+mod writer;
 
 pub use db::{Db, Tx};

@@ -1,11 +1,11 @@
 //! Numbered migrations, embedded, forward only. A schema newer than this program is refused.
 
 use gantry_model::{Error, Result};
-use sqlx::{
-    AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool, Row as _, SqliteConnection,
-};
+use rusqlite::{Connection, TransactionBehavior};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool, Row as _};
 
 use crate::db::failed;
+use crate::sqlite;
 
 /// Every migration in order; the number is the position, from 1.
 const MIGRATIONS: &[&str] = &[
@@ -35,15 +35,16 @@ const CREATE: &str =
     "CREATE TABLE IF NOT EXISTS schema_migrations (version BIGINT NOT NULL PRIMARY KEY)";
 const NEWEST: &str = "SELECT COALESCE(MAX(version), 0) AS version FROM schema_migrations";
 
-pub(crate) async fn sqlite(conn: &mut SqliteConnection) -> Result<()> {
-    let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-    tx.execute(CREATE).await.map_err(failed)?;
-    let done: i64 = tx.fetch_one(NEWEST).await.and_then(|r| r.try_get(0)).map_err(failed)?;
+pub(crate) fn sqlite(conn: &mut Connection) -> Result<()> {
+    let immediate = TransactionBehavior::Immediate;
+    let tx = conn.transaction_with_behavior(immediate).map_err(sqlite::failed)?;
+    tx.execute_batch(CREATE).map_err(sqlite::failed)?;
+    let done = tx.query_row(NEWEST, [], |row| row.get(0)).map_err(sqlite::failed)?;
     for (version, text) in pending(done)? {
-        tx.execute(AssertSqlSafe(for_sqlite(text))).await.map_err(failed)?;
-        tx.execute(record(version)).await.map_err(failed)?;
+        tx.execute_batch(&for_sqlite(text)).map_err(sqlite::failed)?;
+        tx.execute_batch(&record(version)).map_err(sqlite::failed)?;
     }
-    tx.commit().await.map_err(failed)
+    tx.commit().map_err(sqlite::failed)
 }
 
 pub(crate) async fn postgres(pool: &PgPool) -> Result<()> {
@@ -54,7 +55,7 @@ pub(crate) async fn postgres(pool: &PgPool) -> Result<()> {
     for (version, text) in pending(done)? {
         let text = text.replace("TEXT /* bytewise */", "TEXT COLLATE \"C\"");
         tx.execute(AssertSqlSafe(text)).await.map_err(failed)?;
-        tx.execute(record(version)).await.map_err(failed)?;
+        tx.execute(AssertSqlSafe(record(version))).await.map_err(failed)?;
     }
     trigrams(&mut tx).await?;
     tx.commit().await.map_err(failed)
@@ -82,8 +83,8 @@ fn for_sqlite(text: &str) -> String {
     all
 }
 
-fn record(version: i64) -> AssertSqlSafe<String> {
-    AssertSqlSafe(format!("INSERT INTO schema_migrations (version) VALUES ({version})"))
+fn record(version: i64) -> String {
+    format!("INSERT INTO schema_migrations (version) VALUES ({version})")
 }
 
 /// Migrations after version `done`.
@@ -107,8 +108,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("gantry.db");
         Db::open_sqlite(&file).await.expect("a new database").close().await;
-        let mut conn = crate::sqlite::connect(&file).await.expect("a connection");
-        sqlx::query(super::record(99)).execute(&mut conn).await.expect("a newer schema");
+        let conn = crate::sqlite::connect(&file).expect("a connection");
+        conn.execute_batch(&super::record(99)).expect("a newer schema");
         let refused = Db::open_sqlite(&file).await.err().expect("a refusal");
         let reason = std::error::Error::source(&refused).expect("a reason").to_string();
         let known = super::MIGRATIONS.len();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use gantry_model::{Direction, Id, ListQuery, Timestamp};
 
-use crate::db::{Sql, vals};
+use crate::db::{Sql, Val, vals};
 use crate::resource::Kind;
 use crate::{Db, Tx};
 
@@ -121,7 +121,7 @@ async fn plans(tx: &mut Tx) -> Vec<(String, Vec<String>)> {
     let mut plans = Vec::new();
     for sql in asked {
         let explain = Sql::assembled(format!("EXPLAIN QUERY PLAN {sql}"));
-        let rows = tx.all(explain, vals![]).await.expect("a plan");
+        let rows = tx.all(explain, vec![Val::Int(None); 64]).await.expect("a plan");
         let steps = rows.iter().map(|row| row.text("detail").expect("a step")).collect();
         plans.push((sql, steps));
     }

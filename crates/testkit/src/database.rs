@@ -38,6 +38,17 @@ impl Database {
             Self::Postgres { url, .. } => Some(url),
         }
     }
+
+    /// All of it as PostgreSQL's own tool writes it; nothing for SQLite, whose files can be read.
+    #[must_use]
+    pub fn dump(&self) -> Option<String> {
+        let output = Command::new("pg_dump")
+            .arg(self.url()?)
+            .output()
+            .expect("`pg_dump` of the package postgresql-client");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Some(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
 }
 
 impl Drop for Database {

@@ -16,7 +16,7 @@ const TEST: &[Need] = &[
     ("npm", "npm"),
 ];
 const FUZZ: &[Need] = &[("python3", "python3-venv")];
-const BENCH: &[Need] = &[("etcd", "etcd-server"), ("nginx", "nginx-light")];
+const BENCH: &[Need] = &[("etcd", "etcd-server"), ("nginx", "nginx-light"), ("haproxy", "haproxy")];
 
 /// Makes sure that `make <word>` finds what it needs.
 pub fn run(word: &str) -> Outcome {

@@ -56,17 +56,54 @@ async fn any_edit_is_told(database: Database) {
         let report = audit::verify(&bench.app).await.unwrap();
         assert_eq!(report.broken.len(), 1, "{edit}: {report:?}");
         assert!(report.broken[0].contains(&ledger), "{edit}: {report:?}");
-        for statement in [
-            "DELETE FROM audit",
-            "DELETE FROM audit_heads",
-            "INSERT INTO audit SELECT * FROM kept",
-            "INSERT INTO audit_heads SELECT * FROM kept_heads",
-            "DROP TABLE kept",
-            "DROP TABLE kept_heads",
-        ] {
-            bench.sql(statement).await;
-        }
-        assert_eq!(audit::verify(&bench.app).await.unwrap().broken, Vec::<String>::new());
+        restore(&bench).await;
+    }
+}
+
+/// Undoes an edit.
+async fn restore(bench: &Bench) {
+    for statement in [
+        "DELETE FROM audit",
+        "DELETE FROM audit_heads",
+        "INSERT INTO audit SELECT * FROM kept",
+        "INSERT INTO audit_heads SELECT * FROM kept_heads",
+        "DROP TABLE kept",
+        "DROP TABLE kept_heads",
+    ] {
+        bench.sql(statement).await;
+    }
+    assert_eq!(audit::verify(&bench.app).await.unwrap().broken, Vec::<String>::new());
+}
+
+/// Cutting a ledger off is told although its last entry left is made the head as well as one can.
+async fn a_shortened_ledger_is_told(database: Database) {
+    let bench = busy(database).await;
+    let ledger = format!("cluster/{}", bench.cluster());
+    bench.sql(&format!("DELETE FROM audit WHERE ledger = '{ledger}' AND seq > 2")).await;
+    let last = format!("SELECT hash FROM audit WHERE ledger = '{ledger}' AND seq = 2");
+    let head = format!("UPDATE audit_heads SET seq = 2, hash = ({last}) WHERE ledger = '{ledger}'");
+    bench.sql(&head).await;
+    let report = audit::verify(&bench.app).await.unwrap();
+    assert_eq!(report.broken.len(), 1, "{report:?}");
+    assert!(report.broken[0].contains(&ledger), "{report:?}");
+}
+
+/// Removing a ledger altogether, whoever's it is, is told by the list of ledgers; removing the list
+/// is told as well.
+async fn a_removed_ledger_is_told(database: Database) {
+    let bench = busy(database).await;
+    let heads = bench.sql("SELECT ledger FROM audit_heads").await;
+    for kind in ["cluster/", "organization/", "user/", "installation"] {
+        assert!(heads.iter().any(|ledger| ledger.starts_with(kind)), "{kind}: {heads:?}");
+    }
+    for ledger in heads {
+        bench.sql("CREATE TABLE kept AS SELECT * FROM audit").await;
+        bench.sql("CREATE TABLE kept_heads AS SELECT * FROM audit_heads").await;
+        bench.sql(&format!("DELETE FROM audit WHERE ledger = '{ledger}'")).await;
+        bench.sql(&format!("DELETE FROM audit_heads WHERE ledger = '{ledger}'")).await;
+        let report = audit::verify(&bench.app).await.unwrap();
+        assert_eq!(report.broken, [format!("ledger {ledger}: it was removed")]);
+        restore(&bench).await;
     }
 }
 
@@ -89,5 +126,5 @@ async fn a_dry_run_leaves_no_entry(database: Database) {
 }
 
 on_both_engines! {
-    untouched_ledgers_hold any_edit_is_told a_dry_run_leaves_no_entry
+    untouched_ledgers_hold any_edit_is_told a_shortened_ledger_is_told a_removed_ledger_is_told a_dry_run_leaves_no_entry
 }

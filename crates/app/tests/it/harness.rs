@@ -8,9 +8,7 @@ use gantry_store::Db;
 use gantry_testkit::database::Database;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use sqlx::{
-    AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _, SqliteConnection,
-};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
 
 pub struct Bench {
     pub app: App,
@@ -51,18 +49,17 @@ impl Bench {
 
     /// Runs SQL behind the control plane's back; answers the first column where it is text.
     pub async fn sql(&self, statement: &str) -> Vec<String> {
-        let statement = AssertSqlSafe(statement.to_owned());
         match &self.config.database {
             Some(url) => {
                 let mut conn = PgConnection::connect(url).await.unwrap();
-                let rows = conn.fetch_all(statement).await.unwrap();
+                let rows = conn.fetch_all(AssertSqlSafe(statement.to_owned())).await.unwrap();
                 rows.iter().map(|row| row.get(0)).collect()
             }
             None => {
-                let file = format!("sqlite://{}", self.dir.path().join("gantry.db").display());
-                let mut conn = SqliteConnection::connect(&file).await.unwrap();
-                let rows = conn.fetch_all(statement).await.unwrap();
-                rows.iter().map(|row| row.get(0)).collect()
+                let conn = rusqlite::Connection::open(self.dir.path().join("gantry.db")).unwrap();
+                let mut statement = conn.prepare(statement).unwrap();
+                let rows = statement.query_map([], |row| row.get(0)).unwrap();
+                rows.map(Result::unwrap).collect()
             }
         }
     }

@@ -48,7 +48,7 @@ pub fn contract() -> &'static Contract {
         let mut document: Value = serde_norway::from_str(OPENAPI).expect("openapi.yaml is YAML");
         let additions: Value = serde_norway::from_str(ADDITIONS).expect("gantry.yaml is YAML");
         merge(&mut document, additions);
-        offer_dry_runs(&mut document);
+        offer_parameters(&mut document);
         open_public_operations(&mut document);
         Contract::new(document)
     });
@@ -70,20 +70,26 @@ fn merge(into: &mut Value, from: Value) {
 /// Query parameter of every write: check it in full, tell what it would do, change nothing.
 pub const DRY_RUN: &str = "dry_run";
 
-/// Lets every operation that writes take the parameter `dry_run`.
-fn offer_dry_runs(document: &mut Value) {
+/// Query parameter of writes to the configuration of a cluster: names of plugins, with commas, that
+/// gateways may leave out if they do not run them.
+pub const OPTIONAL_PLUGINS: &str = "optional_plugins";
+
+/// Lets every operation that writes take `dry_run`, and those within clusters `optional_plugins`.
+fn offer_parameters(document: &mut Value) {
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     for (method, operation) in paths.flat_map(|(_, path)| path.as_object_mut()).flatten() {
         let id = operation["operationId"].as_str().and_then(access::rule);
-        let callers = !id.is_none_or(|rule| matches!(rule.scope, Scope::Public | Scope::Gateway));
-        if !callers || method == "get" {
-            continue;
-        }
-        if let Some(fields) = operation.as_object_mut() {
-            let list = fields.entry("parameters").or_insert_with(|| json!([]));
-            if let Some(list) = list.as_array_mut() {
-                list.push(json!({ "$ref": "#/components/parameters/DryRun" }));
-            }
+        let Some(rule) = id.filter(|_| method != "get") else { continue };
+        let offered: &[&str] = match rule.scope {
+            Scope::Public | Scope::Gateway => continue,
+            Scope::Cluster | Scope::Application => &["DryRun", "OptionalPlugins"],
+            _ => &["DryRun"],
+        };
+        let list = operation.as_object_mut().map(|fields| fields.entry("parameters"));
+        let list = list.map(|list| list.or_insert_with(|| json!([])));
+        if let Some(list) = list.and_then(Value::as_array_mut) {
+            let parameter = |name| json!({ "$ref": format!("#/components/parameters/{name}") });
+            list.extend(offered.iter().map(parameter));
         }
     }
 }
@@ -170,7 +176,9 @@ impl Operation {
         checker.as_ref()
     }
 
-    fn body_is_required(&self) -> bool {
+    /// Whether a request without a body is refused.
+    #[must_use]
+    pub fn body_is_required(&self) -> bool {
         self.spec.pointer("/requestBody/required") == Some(&Value::Bool(true))
     }
 

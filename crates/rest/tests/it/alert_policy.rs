@@ -15,12 +15,12 @@ pub async fn alert_policy(person: &Person) -> (String, String) {
     (policy, webhook)
 }
 
-fn basics() -> Value {
+pub fn basics() -> Value {
     json!({ "title": "Gateway in trouble", "detail": "see the runbook", "description": "new",
             "class": "cluster", "source": "gateway", "check_interval": 60, "severity": "high" })
 }
 
-fn triggers() -> Value {
+pub fn triggers() -> Value {
     json!({ "trigger_logical_operator": "Any", "trigger_conditions": [
         { "event": "ratio_of_status_code", "operator": "larger_than", "value": 5, "event_config": {
             "http_status_code": "5xx", "duration": 10, "unit": "minute" } },

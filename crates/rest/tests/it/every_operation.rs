@@ -22,7 +22,7 @@ fn guarded() -> Vec<(&'static Operation, Scope)> {
 }
 
 /// The operation's path with ids put in; ids without a value are unknown ones.
-fn path(operation: &Operation, ids: &[(&str, &str)]) -> String {
+pub fn path(operation: &Operation, ids: &[(&str, &str)]) -> String {
     let segments = operation.path().split('/').skip(3).map(|segment| {
         let Some(name) = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) else {
             return segment.to_owned();

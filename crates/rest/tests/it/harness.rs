@@ -25,7 +25,7 @@ pub struct Server {
     pub stranger: Person,
     task: JoinHandle<()>,
     folder: TempDir,
-    _database: Database,
+    pub database: Database,
 }
 
 /// A signed-in user with an organization and its cluster.
@@ -105,7 +105,7 @@ impl Server {
         let task = tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
         let owner = Person::sign_in(&base, OWNER).await;
         let stranger = Person::sign_in(&base, STRANGER).await;
-        Self { base, app, clock, owner, stranger, task, folder, _database: database }
+        Self { base, app, clock, owner, stranger, task, folder, database }
     }
 
     /// Somebody with an account who belongs to no organization yet. What is `in_cluster` is the

@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use crate::harness::{Answer, Person, Server, on_both};
 
 /// Path and query below the API of a link in an answer.
-fn link(invited: &Answer) -> String {
+pub fn link(invited: &Answer) -> String {
     let link = invited.ok()["invitation_link"].as_str().unwrap();
     link.split_once("/api/v1").unwrap().1.to_owned()
 }
 
-fn token(link: &str) -> &str {
+pub fn token(link: &str) -> &str {
     link.split_once("token=").unwrap().1
 }
 

@@ -37,4 +37,5 @@ mod service_admin;
 mod service_registry;
 mod session;
 mod stripe;
+mod success;
 mod user;

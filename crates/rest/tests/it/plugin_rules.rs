@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::{Person, api, application, on_both};
+use crate::heartbeat::{door, report};
 
 /// Broken plugins, and what the refusal has to say.
 fn broken() -> [(Value, [&'static str; 2]); 3] {
@@ -46,6 +47,43 @@ async fn broken_plugins_are_refused_wherever_they_stand() {
             assert!(message.contains(&field) && message.contains(parts[1]), "{message}");
         }
         assert_eq!(owner.revision().await, revision);
+    })
+    .await;
+}
+
+/// A plugin that only stock APISIX runs is refused while a gateway of ours serves the cluster, unless
+/// it may be left out; what was accepted once stays.
+#[tokio::test]
+async fn plugins_that_no_gateway_of_ours_runs_are_refused_where_one_serves() {
+    on_both(|server| async move {
+        let owner = &server.owner;
+        let shop = owner.application("shop").await;
+        let apis = format!("/apps/{shop}/apis");
+        let with = |name: &str| {
+            let mut body = api(name);
+            body["plugins"] = json!({ "loggly": { "customer_token": "token" } });
+            body
+        };
+        let gateway = door(&server.app, owner).await;
+        let heartbeat = |version: &str| {
+            json!({ "id": "gw-1", "hostname": "host", "ip": "10.0.0.1", "version": version })
+        };
+        report(&gateway, &heartbeat("apisix/3.9.0")).await.ok();
+        let early = owner.post(&apis, with("early")).await.id();
+
+        report(&gateway, &heartbeat("Gantry/0.1.0")).await.ok();
+        let revision = owner.revision().await;
+        let refused = owner.post(&apis, with("late")).await;
+        let message = refused.refused(400, 2);
+        for part in ["`plugins.loggly`", "do not run", "?optional_plugins=loggly"] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+        assert_eq!(owner.revision().await, revision);
+        owner.put(&format!("{apis}/{early}"), with("renamed")).await.ok();
+        let other = format!("{apis}?optional_plugins=zipkin");
+        owner.post(&other, with("late")).await.refused(400, 2);
+        let optional = format!("{apis}?optional_plugins=zipkin,loggly");
+        owner.post(&optional, with("late")).await.ok();
     })
     .await;
 }

@@ -3,6 +3,7 @@
 
 mod catalog;
 mod extra;
+mod runs;
 
 use serde_json::{Map, Value};
 
@@ -10,6 +11,7 @@ use crate::resource;
 use crate::schema::{Schema, Violation};
 
 pub use catalog::{Plugin, all, get};
+pub use runs::{RUN_IN_GANTRY, runs_in_gantry};
 
 /// What a configuration is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
