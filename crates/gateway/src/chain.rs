@@ -5,10 +5,15 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use gantry_routing::expr::Expr;
 use http::StatusCode;
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::{
+    Result,
+    http::{RequestHeader, ResponseHeader},
+    proxy::Session,
+};
 
 use crate::{
     answer::{Answer, Body},
+    body,
     exchange::{Exchange, Facts},
     plugin::{Flow, Plugin},
 };
@@ -62,9 +67,9 @@ impl Chain {
     pub async fn rewrite(
         &self,
         exchange: &mut Exchange,
-        request: &mut RequestHeader,
-    ) -> Option<Answer> {
-        self.until_answer(exchange, request, |plugin, exchange, request| {
+        session: &mut Session,
+    ) -> Result<Option<Answer>> {
+        self.until_answer(exchange, session, |plugin, exchange, request| {
             plugin.rewrite(exchange, request)
         })
         .await
@@ -74,9 +79,9 @@ impl Chain {
     pub async fn access(
         &self,
         exchange: &mut Exchange,
-        request: &mut RequestHeader,
-    ) -> Option<Answer> {
-        self.until_answer(exchange, request, |plugin, exchange, request| {
+        session: &mut Session,
+    ) -> Result<Option<Answer>> {
+        self.until_answer(exchange, session, |plugin, exchange, request| {
             plugin.access(exchange, request)
         })
         .await
@@ -129,22 +134,41 @@ impl Chain {
     async fn until_answer(
         &self,
         exchange: &mut Exchange,
-        request: &mut RequestHeader,
+        session: &mut Session,
         phase: impl Fn(&dyn Plugin, &mut Exchange, &mut RequestHeader) -> Flow,
-    ) -> Option<Answer> {
+    ) -> Result<Option<Answer>> {
         for link in &self.links {
-            if !link.runs(exchange, request) {
+            if !link.runs(exchange, session.req_header()) {
                 continue;
             }
-            let mut flow = phase(&*link.plugin, exchange, request);
-            while let Flow::Wait(wait) = flow {
-                flow = (wait.await)(exchange, request);
-            }
-            if let Flow::Answer(answer) = flow {
-                return Some(link.dress(*answer));
+            let flow = phase(&*link.plugin, exchange, session.req_header_mut());
+            if let Some(answer) = settle(flow, exchange, session).await? {
+                return Ok(Some(link.dress(answer)));
             }
         }
-        None
+        Ok(None)
+    }
+}
+
+/// Does what a plugin asks for until it has decided. The error is a client that breaks off.
+async fn settle(
+    mut flow: Flow,
+    exchange: &mut Exchange,
+    session: &mut Session,
+) -> Result<Option<Answer>> {
+    loop {
+        let resume = match flow {
+            Flow::Next => return Ok(None),
+            Flow::Answer(answer) => return Ok(Some(*answer)),
+            Flow::Wait(wait) => wait.await,
+            Flow::Body(wanted) => {
+                if !body::read(session, exchange, wanted.limit).await? {
+                    return Ok(Some(wanted.too_large));
+                }
+                wanted.resume
+            }
+        };
+        flow = resume(exchange, session.req_header_mut());
     }
 }
 

@@ -4,6 +4,7 @@
 //! snapshot from their first to their last byte, and `proxy` is the plot of a request.
 
 pub mod answer;
+mod body;
 mod cache;
 pub mod chain;
 mod compile;

@@ -17,4 +17,4 @@ pub mod table;
 mod trie;
 pub mod vars;
 
-pub use schema::Violation;
+pub use schema::{OwnSchema, Violation};

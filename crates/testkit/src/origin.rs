@@ -13,6 +13,8 @@ use tokio::net::TcpListener;
 
 /// Largest body a backend reads before it answers.
 const BODY_BYTES_MAX: usize = 256 << 20;
+/// How much of a body is told as text.
+const BODY_TEXT_BYTES_MAX: usize = 4096;
 
 /// A running backend; it ends with the test's runtime.
 pub struct Origin {
@@ -21,7 +23,8 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Starts a backend that answers every request with `{name, method, path, query, headers}`.
+    /// Starts a backend that answers every request with
+    /// `{name, method, path, query, headers, body, body_bytes}`.
     pub async fn start(name: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound address");
@@ -32,8 +35,8 @@ impl Origin {
             async move {
                 let (head, body) = request.into_parts();
                 // A body that breaks off is answered too: nobody reads that answer.
-                let _ = axum::body::to_bytes(body, BODY_BYTES_MAX).await;
-                Json(describe(name, &head))
+                let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await.unwrap_or_default();
+                Json(describe(name, &head, &body))
             }
         });
         tokio::spawn(async move { axum::serve(listener, service).await });
@@ -47,7 +50,7 @@ impl Origin {
     }
 }
 
-fn describe(name: &str, request: &Parts) -> Value {
+fn describe(name: &str, request: &Parts, body: &[u8]) -> Value {
     let headers: serde_json::Map<String, Value> = request
         .headers
         .iter()
@@ -59,5 +62,7 @@ fn describe(name: &str, request: &Parts) -> Value {
         "path": request.uri.path(),
         "query": request.uri.query(),
         "headers": headers,
+        "body": body.get(..body.len().min(BODY_TEXT_BYTES_MAX)).map(String::from_utf8_lossy),
+        "body_bytes": body.len(),
     })
 }

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use http::{Extensions, HeaderName, HeaderValue, Method};
 use pingora::http::RequestHeader;
 
@@ -19,6 +20,7 @@ pub use client::Client;
 pub use facts::Facts;
 
 use crate::{
+    body::Slot,
     chain::Chain,
     consumer::{Consumer, Credential},
     route::Candidate,
@@ -45,6 +47,11 @@ pub struct Exchange {
     pub consumer: Option<Arc<Consumer>>,
     /// Changes a plugin asked for; the request itself keeps what the client sent.
     pub outgoing: Outgoing,
+    /// The request's body, once a plugin has asked for it; what plugins leave here is what the
+    /// upstream gets. None lets it stream.
+    pub body: Option<Bytes>,
+    /// Where the client's connection comes back from while `body` is sent.
+    pub(crate) held: Option<Slot>,
     pub attempts: Attempts,
     pub response: Response,
     /// State of single plugins, one value per type.
@@ -134,6 +141,8 @@ impl Exchange {
             chain: Chain::empty(),
             consumer: None,
             outgoing: Outgoing::default(),
+            body: None,
+            held: None,
             attempts: Attempts::default(),
             response: Response::default(),
             notes: Extensions::new(),

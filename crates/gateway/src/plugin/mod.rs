@@ -5,8 +5,10 @@ mod auth;
 mod basic_auth;
 mod client_control;
 mod config;
+mod consumer_restriction;
 mod cors;
 pub mod counter;
+mod csrf;
 mod headers;
 mod ip_restriction;
 mod jwt;
@@ -20,12 +22,16 @@ mod proxy_control;
 mod proxy_rewrite;
 mod real_ip;
 mod redirect;
+mod referer_restriction;
 mod request_id;
+mod request_validation;
 mod response_rewrite;
 mod substitution;
 #[cfg(test)]
 mod tests;
 mod traffic_split;
+mod ua_restriction;
+mod uri_blocker;
 pub(crate) mod url;
 
 pub use client_control::BodyLimit;
@@ -35,6 +41,7 @@ use std::{any::Any, sync::Arc};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
 use serde_json::Value;
 use tokio::runtime::Handle;
@@ -52,6 +59,18 @@ pub enum Flow {
     Answer(Box<Answer>),
     /// Hold the request until this is ready, then do what it says. Other requests go on.
     Wait(Wait),
+    /// Read the request's body into [`Exchange::body`] before going on.
+    Body(Box<BodyWanted>),
+}
+
+/// What a plugin wants with the body of a request.
+pub struct BodyWanted {
+    /// The most bytes the body may have.
+    pub limit: u64,
+    /// What a client gets that sends more.
+    pub too_large: Answer,
+    /// Called when the body is there.
+    pub resume: Resume,
 }
 
 /// Something that takes its time, such as the answer of another server. It owns what it needs; the
@@ -73,6 +92,17 @@ impl Flow {
                 Box::new(move |exchange, request| resume(outcome, exchange, request));
             resume
         }))
+    }
+
+    /// Reads the request's body, unless that has been done, then lets `resume` decide with
+    /// [`Exchange::body`]. More than `limit` bytes are answered with 413. What `resume` leaves in
+    /// [`Exchange::body`] is what the upstream gets.
+    pub fn body(
+        limit: u64,
+        resume: impl FnOnce(&mut Exchange, &mut RequestHeader) -> Self + Send + 'static,
+    ) -> Self {
+        let too_large = Answer::page(StatusCode::PAYLOAD_TOO_LARGE);
+        Self::Body(Box::new(BodyWanted { limit, too_large, resume: Box::new(resume) }))
     }
 }
 
@@ -183,7 +213,9 @@ impl Background {
 const KINDS: &[Kind] = &[
     basic_auth::KIND,
     client_control::KIND,
+    consumer_restriction::KIND,
     cors::KIND,
+    csrf::KIND,
     ip_restriction::KIND,
     jwt_auth::KIND,
     key_auth::KIND,
@@ -193,9 +225,13 @@ const KINDS: &[Kind] = &[
     proxy_rewrite::KIND,
     real_ip::KIND,
     redirect::KIND,
+    referer_restriction::KIND,
     request_id::KIND,
+    request_validation::KIND,
     response_rewrite::KIND,
     traffic_split::KIND,
+    ua_restriction::KIND,
+    uri_blocker::KIND,
 ];
 
 /// Finds a plugin by its name.

@@ -43,6 +43,13 @@ pub async fn send(session: &mut Session, exchange: &mut Exchange, answer: Answer
     Ok(())
 }
 
+/// The head of the response, if it is on its way; a `100 Continue` is none.
+pub fn answered(session: &Session) -> Option<&ResponseHeader> {
+    session.response_written().filter(|head| {
+        !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS
+    })
+}
+
 /// Takes in what the client still sends, for a while: closing at once would reset the connection,
 /// and the client might lose the answer.
 async fn linger(session: &mut Session) {
@@ -83,8 +90,7 @@ pub fn body(exchange: &mut Exchange, bytes: &mut Option<Bytes>, end: bool) {
 
 /// Tells the plugins that the request is over.
 pub fn log(session: &Session, exchange: &Exchange) {
-    let facts =
-        Facts { exchange, request: session.req_header(), response: session.response_written() };
+    let facts = Facts { exchange, request: session.req_header(), response: answered(session) };
     exchange.snapshot.global.log(&facts, Some(&exchange.chain));
     exchange.chain.log(&facts, None);
 }

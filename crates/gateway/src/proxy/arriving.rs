@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gantry_routing::path;
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use pingora::{http::RequestHeader, protocols::l4::socket::SocketAddr, proxy::Session};
+use pingora::{Result, http::RequestHeader, protocols::l4::socket::SocketAddr, proxy::Session};
 use serde_json::json;
 
 use crate::{
@@ -103,49 +103,53 @@ fn note_forwarding(request: &mut RequestHeader, exchange: &Exchange) {
 }
 
 /// Runs the plugins up to the access phase. Some if one of them, or the lack of a route, answers.
-pub async fn decide(request: &mut RequestHeader, exchange: &mut Exchange) -> Option<Answer> {
+pub async fn decide(session: &mut Session, exchange: &mut Exchange) -> Result<Option<Answer>> {
     if !exchange.snapshot.loaded {
-        return Some(Answer::page(StatusCode::SERVICE_UNAVAILABLE));
+        return Ok(Some(Answer::page(StatusCode::SERVICE_UNAVAILABLE)));
     }
     let global = Arc::clone(&exchange.snapshot.global);
-    if let Some(answer) = global.rewrite(exchange, request).await {
-        return Some(answer);
+    if let Some(answer) = global.rewrite(exchange, session).await? {
+        return Ok(Some(answer));
     }
     let Some(Candidate { route, .. }) = exchange.route.clone() else {
         let not_found =
             || Answer::json(StatusCode::NOT_FOUND, &json!({"error_msg": "404 Route Not Found"}));
-        return Some(global.access(exchange, request).await.unwrap_or_else(not_found));
+        return Ok(Some(global.access(exchange, session).await?.unwrap_or_else(not_found)));
     };
     match route.broken {
         None => {}
-        Some(Broken::Service) => return Some(Answer::page(StatusCode::NOT_FOUND)),
-        Some(Broken::PluginConfig) => return Some(Answer::page(StatusCode::SERVICE_UNAVAILABLE)),
+        Some(Broken::Service) => return Ok(Some(Answer::page(StatusCode::NOT_FOUND))),
+        Some(Broken::PluginConfig) => {
+            return Ok(Some(Answer::page(StatusCode::SERVICE_UNAVAILABLE)));
+        }
     }
-    if let Some(answer) = route.chain.rewrite(exchange, request).await {
-        return Some(answer);
+    if let Some(answer) = route.chain.rewrite(exchange, session).await? {
+        return Ok(Some(answer));
     }
-    if let Some(answer) = merge_consumer(request, exchange).await {
-        return Some(answer);
+    if let Some(answer) = merge_consumer(session, exchange).await? {
+        return Ok(Some(answer));
     }
-    if let Some(answer) = global.access(exchange, request).await {
-        return Some(answer);
+    if let Some(answer) = global.access(exchange, session).await? {
+        return Ok(Some(answer));
     }
     let chain = Arc::clone(&exchange.chain);
-    chain.access(exchange, request).await
+    chain.access(exchange, session).await
 }
 
 /// Lets the consumer's plugins and those of its group take part from here on.
-async fn merge_consumer(request: &mut RequestHeader, exchange: &mut Exchange) -> Option<Answer> {
-    let consumer = exchange.consumer.clone()?;
+async fn merge_consumer(session: &mut Session, exchange: &mut Exchange) -> Result<Option<Answer>> {
+    let (Some(consumer), Some(candidate)) = (exchange.consumer.clone(), &exchange.route) else {
+        return Ok(None);
+    };
     let group = match &consumer.group_id {
-        None if consumer.links.is_empty() => return None,
+        None if consumer.links.is_empty() => return Ok(None),
         None => None,
         Some(id) => match exchange.snapshot.groups.get(id) {
             Some(group) => Some(Arc::clone(group)),
-            None => return Some(Answer::page(StatusCode::SERVICE_UNAVAILABLE)),
+            None => return Ok(Some(Answer::page(StatusCode::SERVICE_UNAVAILABLE))),
         },
     };
-    let merged = exchange.route.as_ref()?.route.merged(&consumer, group.as_ref());
+    let merged = candidate.route.merged(&consumer, group.as_ref());
     exchange.chain = merged.chain;
-    merged.added.rewrite(exchange, request).await
+    merged.added.rewrite(exchange, session).await
 }

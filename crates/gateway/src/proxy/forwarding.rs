@@ -168,6 +168,9 @@ pub fn dress(request: &mut RequestHeader, exchange: &Exchange) -> Result<()> {
     if let Some(host) = host {
         request.insert_header(header::HOST, host)?;
     }
+    if let Some(body) = &exchange.body {
+        frame(request, body.len())?;
+    }
     if let Some(method) = &exchange.outgoing.method {
         request.set_method(method.clone());
     }
@@ -180,13 +183,24 @@ pub fn dress(request: &mut RequestHeader, exchange: &Exchange) -> Result<()> {
     Ok(())
 }
 
+/// Declares the length of a body that is known. A request without a body needs no length.
+fn frame(request: &mut RequestHeader, length: usize) -> Result<()> {
+    let chunked = request.remove_header(&header::TRANSFER_ENCODING).is_some();
+    if length > 0 || chunked || request.headers.contains_key(header::CONTENT_LENGTH) {
+        request.insert_header(header::CONTENT_LENGTH, length)?;
+    }
+    Ok(())
+}
+
 /// Counts a piece of the request's body. The error is a 413 if there is more than a plugin allows.
 pub fn count(exchange: &mut Exchange, body: Option<&Bytes>) -> Result<()> {
     let Some(body) = body else { return Ok(()) };
     let bytes = &mut exchange.attempts.body_bytes;
     *bytes = bytes.saturating_add(body.len() as u64);
     match exchange.notes.get() {
-        Some(BodyLimit(limit)) if *bytes > *limit => refuse(413, "the request's body is too large"),
+        Some(BodyLimit(limit)) if *bytes > *limit && exchange.body.is_none() => {
+            refuse(413, "the request's body is too large")
+        }
         _ => Ok(()),
     }
 }

@@ -19,6 +19,7 @@ use pingora::{
 
 use crate::{
     answer::Answer,
+    body,
     exchange::{Exchange, Source},
     state::State,
 };
@@ -45,10 +46,13 @@ impl ProxyHttp for Proxy {
         let answer = arriving::receive(session, exchange);
         let answer = match answer {
             Some(answer) => Some(answer),
-            None => arriving::decide(session.req_header_mut(), exchange).await,
+            None => arriving::decide(session, exchange).await?,
         };
         match answer {
-            None => Ok(false),
+            None => {
+                body::hold(session, exchange);
+                Ok(false)
+            }
             Some(answer) => answering::send(session, exchange, answer).await.map(|()| true),
         }
     }
@@ -103,7 +107,7 @@ impl ProxyHttp for Proxy {
     ) -> Box<Error> {
         let repeatable = session.req_header().method.is_idempotent()
             && !session.as_ref().retry_buffer_truncated()
-            && session.response_written().is_none();
+            && answering::answered(session).is_none();
         // It is not the node that failed if the client left or was refused.
         if *error.esource() == ErrorSource::Downstream
             || matches!(error.etype(), ErrorType::HTTPStatus(_))
@@ -163,8 +167,9 @@ impl ProxyHttp for Proxy {
         error: &Error,
         exchange: &mut Exchange,
     ) -> FailToProxy {
+        body::release(session, exchange);
         let status = forwarding::status(error);
-        if status > 0 && session.response_written().is_none() {
+        if status > 0 && answering::answered(session).is_none() {
             if !exchange.attempts.statuses.is_empty() {
                 exchange.response.source = Source::Proxy;
             }
@@ -179,10 +184,11 @@ impl ProxyHttp for Proxy {
 
     /// The request is over.
     async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+        body::release(session, exchange);
         exchange.attempts.ended();
         exchange.response.body_bytes = session.body_bytes_sent();
         exchange.response.status =
-            session.response_written().map_or(0, |head| head.status.as_u16());
+            answering::answered(session).map_or(0, |head| head.status.as_u16());
         if let Some(error) = error {
             forwarding::report(exchange, error);
         }

@@ -7,6 +7,7 @@ mod cache;
 mod ending;
 mod etcd;
 mod harness;
+mod held_bodies;
 mod real_etcd;
 mod resilience;
 mod routing;

@@ -3,6 +3,7 @@
 
 mod defaults;
 mod explain;
+mod own;
 mod sample;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use jsonschema::Validator;
 use serde_json::Value;
 
 use defaults::Defaults;
+pub use own::OwnSchema;
 
 /// One broken rule.
 #[derive(Clone, Debug, PartialEq, Eq)]

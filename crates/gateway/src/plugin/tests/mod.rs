@@ -78,6 +78,13 @@ fn answer(mut flow: Flow, exchange: &mut Exchange, request: &mut RequestHeader) 
             Flow::Next => return None,
             Flow::Answer(answer) => return Some(*answer),
             Flow::Wait(wait) => flow = futures::executor::block_on(wait)(exchange, request),
+            Flow::Body(wanted) => {
+                let body = exchange.body.get_or_insert_default();
+                if body.len() as u64 > wanted.limit {
+                    return Some(wanted.too_large);
+                }
+                flow = (wanted.resume)(exchange, request);
+            }
         }
     }
 }
