@@ -9,7 +9,9 @@ mod consumer_restriction;
 mod cors;
 pub mod counter;
 mod csrf;
+mod forward_auth;
 mod headers;
+mod hmac_auth;
 mod ip_restriction;
 mod jwt;
 mod jwt_auth;
@@ -17,9 +19,11 @@ mod key_auth;
 mod limit_count;
 pub mod metrics;
 mod networks;
+mod outbound;
 mod prometheus;
 mod proxy_control;
 mod proxy_rewrite;
+mod public_api;
 mod real_ip;
 mod redirect;
 mod referer_restriction;
@@ -216,6 +220,8 @@ const KINDS: &[Kind] = &[
     consumer_restriction::KIND,
     cors::KIND,
     csrf::KIND,
+    forward_auth::KIND,
+    hmac_auth::KIND,
     ip_restriction::KIND,
     jwt_auth::KIND,
     key_auth::KIND,
@@ -223,6 +229,7 @@ const KINDS: &[Kind] = &[
     prometheus::KIND,
     proxy_control::KIND,
     proxy_rewrite::KIND,
+    public_api::KIND,
     real_ip::KIND,
     redirect::KIND,
     referer_restriction::KIND,

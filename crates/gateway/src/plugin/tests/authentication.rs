@@ -24,7 +24,7 @@ const RSA_PRIVATE: &str = include_str!("keys/rsa.pem");
 const RSA_PUBLIC: &str = include_str!("keys/rsa.pub");
 
 /// A request to a gateway that knows jack by this configuration, and the consumer anonymous.
-fn exchange(plugin: &'static str, credential: &Value) -> Exchange {
+pub(super) fn exchange(plugin: &'static str, credential: &Value) -> Exchange {
     let mut config = credential.clone();
     let role = gantry_routing::plugin::Role::Consumer;
     gantry_routing::plugin::check(plugin, &mut config, role).unwrap();
@@ -48,7 +48,7 @@ fn exchange(plugin: &'static str, credential: &Value) -> Exchange {
 }
 
 /// What became of a request: the consumer it is now, or the refusal.
-fn outcome(
+pub(super) fn outcome(
     name: &str,
     config: &Value,
     exchange: &mut Exchange,
@@ -64,7 +64,7 @@ fn outcome(
     exchange.consumer.as_ref().map_or("nobody", |consumer| &consumer.name).to_owned()
 }
 
-fn refused(message: &str, challenge: &str) -> String {
+pub(super) fn refused(message: &str, challenge: &str) -> String {
     format!("401 {{\"message\":\"{message}\"}}\n{challenge}")
 }
 

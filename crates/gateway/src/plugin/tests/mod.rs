@@ -1,10 +1,13 @@
 //! Plugins as a request meets them: configured, compiled, and run phase by phase.
 
 mod authentication;
+mod hmac;
 mod limits;
 mod paths;
 mod responses;
+mod restrictions;
 mod traffic;
+mod validation;
 
 use std::sync::Arc;
 

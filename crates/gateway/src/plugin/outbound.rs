@@ -1,0 +1,53 @@
+//! What plugins ask of other servers while a request waits.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
+use reqwest::{ClientBuilder, RequestBuilder, redirect::Policy};
+
+/// Largest answer that is read.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// A whole answer of another server.
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// A client that follows no redirect: a server that sends us elsewhere is not the one configured.
+/// `verify` is whether certificates count.
+pub fn client(verify: bool, timeout: Duration) -> ClientBuilder {
+    let builder = ClientBuilder::new().timeout(timeout).redirect(Policy::none()).no_proxy();
+    if verify { builder } else { builder.tls_danger_accept_invalid_certs(true) }
+}
+
+/// Sends a request and reads the answer. The error is a sentence for the log.
+pub async fn send(request: RequestBuilder) -> Result<Reply, String> {
+    let mut response = request.send().await.map_err(reason)?;
+    let mut body = BytesMut::new();
+    while let Some(piece) = response.chunk().await.map_err(reason)? {
+        if body.len() + piece.len() > BODY_BYTES_MAX {
+            return Err(format!("the answer has more than {BODY_BYTES_MAX} bytes"));
+        }
+        body.extend_from_slice(&piece);
+    }
+    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+    Ok(Reply { status, headers, body: body.freeze() })
+}
+
+/// An error with what caused it, without the URL: its query may hold secrets.
+#[expect(clippy::needless_pass_by_value, reason = "the shape of `map_err`")]
+fn reason(error: reqwest::Error) -> String {
+    let mut text = String::new();
+    let mut next: Option<&dyn std::error::Error> = Some(&error.without_url());
+    while let Some(error) = next {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&error.to_string());
+        next = error.source();
+    }
+    text
+}
