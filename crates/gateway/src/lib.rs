@@ -22,6 +22,7 @@ mod proxy;
 pub mod request;
 pub mod route;
 mod run;
+mod secrets;
 pub mod snapshot;
 mod state;
 pub mod status;

@@ -18,6 +18,7 @@ use crate::{
     chain::Links,
     plugin::Shared,
     route::{Broken, Route, RouteParts, Target},
+    secrets::Secrets,
 };
 
 /// What compiling plugins needs besides their configuration.
@@ -25,6 +26,7 @@ pub struct Bench {
     pub shared: Arc<Shared>,
     /// Configuration of all uses of a plugin, by its name.
     pub metadata: HashMap<String, Arc<Value>>,
+    pub secrets: Secrets,
     /// The directory above all keys, with its slash: `/apisix/`.
     pub directory: String,
 }

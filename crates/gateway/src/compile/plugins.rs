@@ -59,7 +59,7 @@ impl Bench {
                 others.insert(name.clone(), config.clone());
                 continue;
             }
-            match identify(name, config) {
+            match self.identify(name, config) {
                 Ok(found) => identified.extend(found),
                 Err(reason) => problems.push(format!("plugin `{name}`: {reason}")),
             }
@@ -70,6 +70,7 @@ impl Bench {
     fn link(&self, owner: &str, name: &str, config: &Value) -> Result<Link, String> {
         let known = catalog::get(name).ok_or("there is no plugin of this name")?;
         let mut config = config.clone();
+        self.secrets.resolve(&mut config)?;
         catalog::check(name, &mut config, Role::Switch)
             .map_err(|violations| sentence(&violations))?;
         let meta = config.as_object_mut().and_then(|config| config.remove("_meta"));
@@ -91,20 +92,21 @@ impl Bench {
             plugin,
         })
     }
-}
 
-/// None if the configuration is switched off.
-fn identify(name: &str, config: &Value) -> Result<Option<Identified>, String> {
-    let mut config = config.clone();
-    catalog::check(name, &mut config, Role::Consumer)
-        .map_err(|violations| sentence(&violations))?;
-    if Meta::read(config.get("_meta"))?.disable {
-        return Ok(None);
+    /// None if the configuration is switched off.
+    fn identify(&self, name: &str, config: &Value) -> Result<Option<Identified>, String> {
+        let mut config = config.clone();
+        self.secrets.resolve(&mut config)?;
+        catalog::check(name, &mut config, Role::Consumer)
+            .map_err(|violations| sentence(&violations))?;
+        if Meta::read(config.get("_meta"))?.disable {
+            return Ok(None);
+        }
+        let kind = plugin::find(name).ok_or("this gateway does not have it")?;
+        let identify = kind.identify.ok_or("it does not identify consumers")?;
+        let identity = identify(&config)?;
+        Ok(Some(Identified { plugin: kind.name, identity }))
     }
-    let kind = plugin::find(name).ok_or("this gateway does not have it")?;
-    let identify = kind.identify.ok_or("it does not identify consumers")?;
-    let identity = identify(&config)?;
-    Ok(Some(Identified { plugin: kind.name, identity }))
 }
 
 /// What `_meta` says.

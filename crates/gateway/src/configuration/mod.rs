@@ -21,6 +21,7 @@ use crate::{
     compile::{self, Bench, Compiled, Service},
     plugin::Shared,
     route::{Candidate, Route},
+    secrets::Secrets,
     snapshot::Snapshot,
     status::{Applied, Problem},
     sync::Change,
@@ -62,7 +63,12 @@ impl Configuration {
     pub fn new(prefix: &str, shared: Arc<Shared>) -> Self {
         let directory = format!("{}/", prefix.trim_end_matches('/'));
         Self {
-            bench: Bench { shared, metadata: HashMap::new(), directory },
+            bench: Bench {
+                shared,
+                metadata: HashMap::new(),
+                secrets: Secrets::default(),
+                directory,
+            },
             revision: 0,
             digest: Digest::default(),
             values: RedBlackTreeMapSync::new_sync(),
@@ -117,10 +123,12 @@ impl Configuration {
     }
 
     /// Applies the changes of a revision.
-    pub fn apply(&mut self, revision: i64, changes: Vec<Change>) {
+    pub fn apply(&mut self, revision: i64, mut changes: Vec<Change>) {
+        // First what others are compiled with.
+        changes.sort_by_key(|change| !is_shared(&change.key));
         self.revision = revision;
         self.snapshot.loaded = true;
-        let mut metadata_changed = false;
+        let mut shared_changed = false;
         for Change { key, value } in changes {
             if key.starts_with(REPORTS) {
                 continue;
@@ -130,10 +138,10 @@ impl Configuration {
             if !resource::is_known(directory) {
                 continue;
             }
-            metadata_changed |= directory == "plugin_metadata";
+            shared_changed |= is_shared(&key);
             self.change(directory, id, value.as_deref());
         }
-        if metadata_changed {
+        if shared_changed {
             self.recompile_all();
         }
         self.settle();
@@ -214,12 +222,16 @@ impl Configuration {
             }
             Resource::Consumer(source) => self.people.put_consumer(source),
             Resource::Credential(source) => self.people.put_credential(source),
-            Resource::Ssl(source) => self.put_ssl(id, &source)?,
+            Resource::Ssl(mut source) => {
+                self.bench.secrets.resolve_ssl(&mut source)?;
+                self.put_ssl(id, &source)?;
+            }
             Resource::PluginMetadata(source) => {
                 self.bench.metadata.insert(source.id, Arc::new(Value::Object(source.config)));
             }
             Resource::StreamRoute(_) => problems.push("stream routes are not supported".to_owned()),
-            Resource::Proto(_) | Resource::Secret(_) => {}
+            Resource::Secret(source) => self.bench.secrets.put(id, &source)?,
+            Resource::Proto(_) => {}
         }
         Ok(problems)
     }
@@ -251,6 +263,7 @@ impl Configuration {
             "plugin_metadata" => {
                 self.bench.metadata.remove(id);
             }
+            "secrets" => self.bench.secrets.remove(id),
             _ => {}
         }
     }
@@ -400,12 +413,17 @@ impl Configuration {
         let values = self.values.clone();
         for (key, value) in &values {
             if let Some((directory, id)) = key.split_once('/')
-                && directory != "plugin_metadata"
+                && !is_shared(key)
             {
                 self.change(directory, id, Some(value));
             }
         }
     }
+}
+
+/// Whether all plugins may depend on what this key holds.
+fn is_shared(key: &str) -> bool {
+    key.starts_with("plugin_metadata/") || key.starts_with("secrets/")
 }
 
 fn references(source: &resource::Route) -> impl Iterator<Item = String> {

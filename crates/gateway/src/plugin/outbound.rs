@@ -38,7 +38,6 @@ pub async fn send(request: RequestBuilder) -> Result<Reply, String> {
 }
 
 /// An error with what caused it, without the URL: its query may hold secrets.
-#[expect(clippy::needless_pass_by_value, reason = "the shape of `map_err`")]
 fn reason(error: reqwest::Error) -> String {
     let mut text = String::new();
     let mut next: Option<&dyn std::error::Error> = Some(&error.without_url());

@@ -12,6 +12,7 @@ mod held_bodies;
 mod real_etcd;
 mod resilience;
 mod routing;
+mod secrets;
 mod stand_in;
 mod tls;
 mod upstreams;
