@@ -81,15 +81,19 @@ pub fn user(request: &RequestHeader) -> Option<String> {
     decoded.split_once(':').map(|(user, _)| user.to_owned())
 }
 
+/// All cookies, by name and value.
+pub fn cookies(request: &RequestHeader) -> impl Iterator<Item = (&str, &str)> {
+    let headers = request.headers.get_all(header::COOKIE).iter();
+    headers
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|header| header.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+}
+
 /// The value of a cookie.
 #[must_use]
 pub fn cookie<'a>(request: &'a RequestHeader, name: &str) -> Option<&'a str> {
-    let headers =
-        request.headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    headers
-        .flat_map(|header| header.split(';'))
-        .filter_map(|pair| pair.trim_start().split_once('='))
-        .find_map(|(found, value)| (found == name).then_some(value))
+    cookies(request).find_map(|(found, value)| (found == name).then_some(value))
 }
 
 /// X-Forwarded-For with this address at its end.

@@ -92,6 +92,7 @@ impl Secrets {
 }
 
 /// `NAME`, or `NAME/field` for a field of a variable that is JSON.
+#[expect(clippy::disallowed_methods, reason = "a configuration names the variable it needs")]
 fn in_environment(path: &str) -> Result<String, String> {
     let (name, inner) = match path.split_once('/') {
         Some((name, inner)) => (name, Some(inner)),

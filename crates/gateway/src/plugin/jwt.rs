@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 /// A token that has been read but not verified.
 pub struct Token<'a> {
     algorithm: String,
+    key_id: Option<String>,
     claims: Map<String, Value>,
     /// What is signed: header and payload as they came.
     message: &'a str,
@@ -22,6 +23,15 @@ pub enum Claim {
     Nbf,
 }
 
+impl Claim {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Exp => "exp",
+            Self::Nbf => "nbf",
+        }
+    }
+}
+
 /// What one consumer's tokens are verified with.
 pub struct Verifier {
     algorithm: Algorithm,
@@ -34,6 +44,7 @@ pub struct Verifier {
 #[derive(Deserialize)]
 struct Head {
     alg: String,
+    kid: Option<String>,
 }
 
 impl<'a> Token<'a> {
@@ -44,13 +55,48 @@ impl<'a> Token<'a> {
         let (head, payload) = message.split_once('.')?;
         let head: Head = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(head).ok()?).ok()?;
         let claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
-        Some(Self { algorithm: head.alg, claims, message, signature })
+        Some(Self { algorithm: head.alg, key_id: head.kid, claims, message, signature })
     }
 
     /// A claim that is text.
     #[must_use]
     pub fn claim(&self, name: &str) -> Option<&str> {
         self.claims.get(name)?.as_str()
+    }
+
+    /// What the token says it is signed with; None for algorithms that cannot be verified.
+    #[must_use]
+    pub fn algorithm(&self) -> Option<Algorithm> {
+        self.algorithm.parse().ok()
+    }
+
+    /// The id of the key, if the token names one.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
+    /// All claims.
+    #[must_use]
+    pub fn claims(&self) -> &Map<String, Value> {
+        &self.claims
+    }
+
+    /// Whether this key has signed the token. The caller has decided that the algorithm will do.
+    #[must_use]
+    pub fn is_signed(&self, key: &DecodingKey, algorithm: Algorithm) -> bool {
+        crypto::verify(self.signature, self.message.as_bytes(), key, algorithm).unwrap_or(false)
+    }
+
+    /// Whether `exp` and `nbf`, if there are any, let the token be used at `now` (seconds of the
+    /// Unix clock), give or take `leeway` seconds.
+    #[must_use]
+    pub fn is_in_time(&self, leeway: f64, now: f64) -> bool {
+        let fits = |name: &str, fits: &dyn Fn(f64) -> bool| match self.seconds(name) {
+            Ok(seconds) => seconds.is_none_or(fits),
+            Err(()) => false,
+        };
+        fits("exp", &|exp| now < exp + leeway) && fits("nbf", &|nbf| now >= nbf - leeway)
     }
 
     fn seconds(&self, name: &str) -> Result<Option<f64>, ()> {
@@ -80,21 +126,9 @@ impl Verifier {
     pub fn accepts(&self, token: &Token<'_>, required: &[Claim], now: f64) -> bool {
         // The consumer's algorithm decides, never the token's: a public key is no HMAC secret.
         token.algorithm == self.name
-            && self.in_time(token, required, now).unwrap_or(false)
-            && crypto::verify(token.signature, token.message.as_bytes(), &self.key, self.algorithm)
-                .unwrap_or(false)
-    }
-
-    fn in_time(&self, token: &Token<'_>, required: &[Claim], now: f64) -> Result<bool, ()> {
-        let leeway = std::time::Duration::from_secs(self.leeway).as_secs_f64();
-        let (exp, nbf) = (token.seconds("exp")?, token.seconds("nbf")?);
-        let missing = required.iter().any(|claim| match claim {
-            Claim::Exp => exp.is_none(),
-            Claim::Nbf => nbf.is_none(),
-        });
-        let expired = exp.is_some_and(|exp| now >= exp + leeway);
-        let early = nbf.is_some_and(|nbf| now < nbf - leeway);
-        Ok(!missing && !expired && !early)
+            && required.iter().all(|claim| token.claims.contains_key(claim.name()))
+            && token.is_in_time(self.leeway as f64, now)
+            && token.is_signed(&self.key, self.algorithm)
     }
 }
 
@@ -116,7 +150,8 @@ impl Material<'_> {
     }
 }
 
-fn public_key(algorithm: Algorithm, pem: &[u8]) -> jsonwebtoken::errors::Result<DecodingKey> {
+/// Reads a PEM public key for the family of an algorithm.
+pub fn public_key(algorithm: Algorithm, pem: &[u8]) -> jsonwebtoken::errors::Result<DecodingKey> {
     match algorithm {
         Algorithm::ES256 | Algorithm::ES384 => DecodingKey::from_ec_pem(pem),
         Algorithm::EdDSA => DecodingKey::from_ed_pem(pem),

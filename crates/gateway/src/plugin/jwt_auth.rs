@@ -18,7 +18,7 @@ use super::{
     jwt::{Claim, Material, Token, Verifier},
     url,
 };
-use crate::{consumer::Credential, exchange::Exchange};
+use crate::{consumer::Credential, exchange::Exchange, request};
 
 pub(super) const KIND: Kind =
     Kind { name: "jwt-auth", compile: JwtAuth::compile, identify: Some(identify) };
@@ -83,7 +83,7 @@ impl JwtAuth {
         if let Some(token) = query.and_then(|query| url::argument(query, &self.query)) {
             return Some((Found::Query, token));
         }
-        cookies(request)
+        request::cookies(request)
             .find(|(name, _)| *name == self.cookie)
             .map(|(_, token)| (Found::Cookie, Cow::Borrowed(token)))
     }
@@ -127,18 +127,8 @@ impl Plugin for JwtAuth {
     }
 }
 
-fn cookies(request: &RequestHeader) -> impl Iterator<Item = (&str, &str)> {
-    request
-        .headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-}
-
 fn hide_cookie(request: &mut RequestHeader, name: &str) {
-    let kept: Vec<_> = cookies(request)
+    let kept: Vec<_> = request::cookies(request)
         .filter(|(key, _)| *key != name)
         .map(|(key, value)| format!("{key}={value}"))
         .collect();

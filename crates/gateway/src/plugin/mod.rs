@@ -19,6 +19,7 @@ mod key_auth;
 mod limit_count;
 pub mod metrics;
 mod networks;
+mod openid_connect;
 mod outbound;
 mod prometheus;
 mod proxy_control;
@@ -226,6 +227,7 @@ const KINDS: &[Kind] = &[
     jwt_auth::KIND,
     key_auth::KIND,
     limit_count::KIND,
+    openid_connect::KIND,
     prometheus::KIND,
     proxy_control::KIND,
     proxy_rewrite::KIND,

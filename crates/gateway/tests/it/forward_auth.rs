@@ -21,7 +21,7 @@ async fn judge() -> StandIn {
     .await
 }
 
-fn guarded(origin: &Origin, address: std::net::SocketAddr, more: Value) -> Value {
+fn guarded(origin: &Origin, address: std::net::SocketAddr, more: &Value) -> Value {
     let mut route = route("/*", origin.address);
     let mut config = json!({"uri": format!("http://{address}/auth?q=1"),
         "request_headers": ["x-verdict", "x-forwarded-for"],
@@ -35,7 +35,7 @@ fn guarded(origin: &Origin, address: std::net::SocketAddr, more: Value) -> Value
 async fn a_yes_lets_the_request_pass_with_the_servers_headers() {
     let (origin, judge) = (Origin::start("one").await, judge().await);
     let extra = json!({"extra_headers": {"x-path": "$uri", "x-fixed": "f"}});
-    let rig = Rig::start(&[("routes/1", guarded(&origin, judge.address, extra))]).await;
+    let rig = Rig::start(&[("routes/1", guarded(&origin, judge.address, &extra))]).await;
     let request = rig.gateway.client.post(rig.gateway.url("/a?b=1")).body("not for the judge");
     let request = request.header("x-verdict", "yes").header("x-role", "forged");
     let seen: Value = request.send().await.unwrap().json().await.unwrap();
@@ -63,7 +63,7 @@ async fn a_yes_lets_the_request_pass_with_the_servers_headers() {
 #[tokio::test]
 async fn a_no_is_passed_to_the_client_with_the_listed_headers() {
     let (origin, judge) = (Origin::start("one").await, judge().await);
-    let rig = Rig::start(&[("routes/1", guarded(&origin, judge.address, json!({})))]).await;
+    let rig = Rig::start(&[("routes/1", guarded(&origin, judge.address, &json!({})))]).await;
     let response = rig.gateway.get("a", "/").await;
     assert_eq!(response.status(), 401);
     assert_eq!(response.headers()["location"], "/login");
@@ -76,7 +76,7 @@ async fn a_no_is_passed_to_the_client_with_the_listed_headers() {
 async fn a_post_takes_the_body_along_and_leaves_it_for_the_upstream() {
     let (origin, judge) = (Origin::start("one").await, judge().await);
     let post = json!({"request_method": "POST", "max_req_body_size": 10});
-    let rig = Rig::start(&[("routes/1", guarded(&origin, judge.address, post))]).await;
+    let rig = Rig::start(&[("routes/1", guarded(&origin, judge.address, &post))]).await;
     let send = async |body: &'static str| {
         let request = rig.gateway.client.put(rig.gateway.url("/a")).body(body);
         request.header("x-verdict", "yes").header("content-encoding", "x").send().await.unwrap()
@@ -97,18 +97,18 @@ async fn a_server_that_cannot_be_asked_closes_the_route_unless_told_otherwise() 
     let origin = Origin::start("one").await;
     // Nobody listens there any more.
     let gone = TcpListener::bind(local()).await.unwrap().local_addr().unwrap();
-    let rig = Rig::start(&[("routes/1", guarded(&origin, gone, json!({})))]).await;
+    let rig = Rig::start(&[("routes/1", guarded(&origin, gone, &json!({})))]).await;
     let (status, body) = rig.gateway.fetch("/").await;
     assert_eq!(status, 403);
     assert!(body.contains("403 Forbidden"), "{body}");
-    rig.put("routes/1", &guarded(&origin, gone, json!({"status_on_error": 503}))).await;
+    rig.put("routes/1", &guarded(&origin, gone, &json!({"status_on_error": 503}))).await;
     assert_eq!(rig.gateway.fetch("/").await.0, 503);
-    rig.put("routes/1", &guarded(&origin, gone, json!({"allow_degradation": true}))).await;
+    rig.put("routes/1", &guarded(&origin, gone, &json!({"allow_degradation": true}))).await;
     assert_eq!(rig.gateway.fetch("/").await.0, 200);
     // One that takes the question and never answers.
     let silent = TcpListener::bind(local()).await.unwrap();
     let slow = json!({"timeout": 50});
-    rig.put("routes/1", &guarded(&origin, silent.local_addr().unwrap(), slow)).await;
+    rig.put("routes/1", &guarded(&origin, silent.local_addr().unwrap(), &slow)).await;
     assert_eq!(rig.gateway.fetch("/").await.0, 403);
 }
 
