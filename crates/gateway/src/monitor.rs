@@ -40,7 +40,9 @@ impl Monitor {
                 TEXT,
                 "no configuration was loaded yet\n".to_owned(),
             ),
-            "/status" => (StatusCode::OK, "application/json", format!("{}\n", status.describe())),
+            "/status" => {
+                (StatusCode::OK, "application/json", format!("{}\n", self.state.describe()))
+            }
             "/apisix/prometheus/metrics" => {
                 (StatusCode::OK, "text/plain; version=0.0.4", self.state.metrics())
             }

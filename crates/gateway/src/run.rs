@@ -57,6 +57,8 @@ pub enum Error {
 
 /// Requests under way get this long after the shutdown was asked for.
 const GRACE: Duration = Duration::from_secs(3);
+/// What they leave to be logged gets this long after them.
+const FLUSH: Duration = Duration::from_secs(5);
 /// Updates that may wait to be applied; the source is slowed down beyond.
 const UPDATES: usize = 64;
 /// Retries are counted by ourselves; Pingora's own limit must never be the smaller one.
@@ -94,18 +96,26 @@ pub fn run(mut options: Options, shutdown: CancellationToken) -> Result<(), Erro
         let builder = thread::Builder::new().name(format!("gateway-{number}"));
         workers.push(builder.spawn(move || worker.run())?);
     }
+    let quiet = CancellationToken::new();
     let keeper = thread::Builder::new().name("gateway-control".to_owned()).spawn({
-        let shutdown = shutdown.clone();
-        move || control(background, options, sockets, state, disk, &shutdown)
+        let endings = Endings { shutdown, quiet: quiet.clone() };
+        move || control(background, options, sockets, &state, disk, &endings)
     })?;
-    let mut outcome = keeper.join().map_err(|_| Error::Thread).flatten();
-    // If control fails, the workers must not go on without it.
-    drop(shutdown.drop_guard());
+    let mut outcome = Ok(());
     for worker in workers {
         let ended = worker.join().map_err(|_| Error::Thread).flatten();
         outcome = outcome.and(ended);
     }
-    outcome
+    quiet.cancel();
+    keeper.join().map_err(|_| Error::Thread).flatten().and(outcome)
+}
+
+/// The two moments of a gateway's end.
+struct Endings {
+    /// Nothing new is to begin.
+    shutdown: CancellationToken,
+    /// Nothing happens any more.
+    quiet: CancellationToken,
 }
 
 struct Sockets {
@@ -127,6 +137,11 @@ impl Sockets {
             https: bind(options.https)?,
             status: bind(options.status)?,
         })
+    }
+
+    /// The others are closed here: workers have their own.
+    fn into_status(self) -> Option<TcpListener> {
+        self.status
     }
 
     fn bound(&self) -> io::Result<Bound> {
@@ -214,11 +229,14 @@ fn control(
     runtime: Runtime,
     options: Options,
     sockets: Sockets,
-    state: Arc<State>,
+    state: &Arc<State>,
     disk: Disk,
-    shutdown: &CancellationToken,
+    Endings { shutdown, quiet }: &Endings,
 ) -> Result<(), Error> {
+    // If control fails, the workers must not go on without it.
+    let _ending = shutdown.clone().drop_guard();
     let bound = sockets.bound()?;
+    let status = sockets.into_status();
     let Disk { cache, configuration, instance_id } = disk;
     let reporting = options.heartbeat.clone().map(|endpoint| {
         let heartbeat = Heartbeat {
@@ -231,17 +249,17 @@ fn control(
             status: Arc::clone(&state.status),
             metrics: watch::Sender::new(Orders::default()),
         };
-        let reports = reports(&heartbeat, &state, options.metrics_interval);
+        let reports = reports(&heartbeat, state, options.metrics_interval);
         Ok::<_, Error>((heartbeat, reports))
     });
     let reporting = reporting.transpose()?;
     let connections = TaskTracker::new();
     let outcome = runtime.block_on(async {
-        if let Some(socket) = sockets.status {
+        if let Some(socket) = status {
             let port = Port {
                 listener: socket,
                 door: None,
-                app: Arc::new(Monitor { state: Arc::clone(&state) }),
+                app: Arc::new(Monitor { state: Arc::clone(state) }),
                 // Answers are ready at once, so whatever is open at the end is idle: no wait.
                 connections: TaskTracker::new(),
                 gauge: Arc::default(),
@@ -251,7 +269,7 @@ fn control(
         }
         let (saver, saved) = watch::channel(Saved::default());
         let saving = tokio::spawn(cache.keep(saved, Arc::clone(&state.status), shutdown.clone()));
-        let mut keeper = Keeper { configuration, state, saver };
+        let mut keeper = Keeper { configuration, state: Arc::clone(state), saver };
         if let Some((heartbeat, reports)) = reporting {
             connections.spawn(heartbeat.run(shutdown.clone()));
             connections.spawn(reports.run(shutdown.clone()));
@@ -259,7 +277,11 @@ fn control(
         let (sender, updates) = mpsc::channel(UPDATES);
         connections.spawn(sync::follow(options.source, sender, shutdown.clone()));
         keeper.apply(updates).await;
-        saving.await.map_err(|_| Error::Thread)
+        let saved = saving.await;
+        // Requests that end late are logged as well.
+        quiet.cancelled().await;
+        state.shared.logs.close(FLUSH).await;
+        saved.map_err(|_| Error::Thread)
     });
     end(runtime, &connections);
     outcome

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use serde_json::Value;
 use tokio::runtime::Handle;
 
 use crate::{
@@ -47,7 +48,16 @@ impl State {
     pub fn metrics(&self) -> String {
         let mut text = self.shared.metrics.render();
         self.status.render(&mut text);
+        self.shared.logs.render(&mut text);
         text
+    }
+
+    /// The state for people and scripts.
+    #[must_use]
+    pub fn describe(&self) -> Value {
+        let mut state = self.status.describe();
+        state["log_entries"] = self.shared.logs.describe();
+        state
     }
 
     /// What a control plane is told of them, in at most `room` bytes, and whether something was left

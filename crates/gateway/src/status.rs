@@ -1,7 +1,6 @@
 //! What a gateway says about itself: its state for heartbeats and on the status listener.
 
 use std::{
-    fmt::Write,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
@@ -13,7 +12,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::{machine, plugin::metrics};
+use crate::{
+    exposition::{family, sample},
+    machine,
+};
 
 /// A resource that is not in force as written, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -85,17 +87,7 @@ impl Drop for Open {
 }
 
 fn gauge(out: &mut String, name: &str, help: &str) {
-    metrics::family(out, name, "gauge", help);
-}
-
-fn line(out: &mut String, name: &str, labels: &[(&str, &str)], value: u64) {
-    let mut text = String::new();
-    for (name, value) in labels {
-        metrics::label(&mut text, name, value);
-    }
-    let braces = if text.is_empty() { ("", "") } else { ("{", "}") };
-    // Writing to a String cannot fail.
-    let _ = writeln!(out, "apisix_{name}{}{text}{} {value}", braces.0, braces.1);
+    family(out, name, "gauge", help);
 }
 
 /// What clients and control planes read as the version of this software.
@@ -182,22 +174,22 @@ impl Status {
         let node = [("hostname", machine::hostname()), ("version", VERSION)];
         let key = [("key", "max_modify_index")];
         gauge(out, "etcd_reachable", "Whether the configuration source answers");
-        line(out, "etcd_reachable", &[], self.reachable().into());
+        sample(out, "etcd_reachable", &[], self.reachable().into());
         gauge(out, "etcd_modify_indexes", "Revision of the configuration in force");
-        line(out, "etcd_modify_indexes", &key, revision);
+        sample(out, "etcd_modify_indexes", &key, revision);
         gauge(out, "http_requests_total", "Requests since the start");
-        line(out, "http_requests_total", &[], requests);
+        sample(out, "http_requests_total", &[], requests);
         gauge(out, "nginx_http_current_connections", "Connections of clients");
         self.render_connections(out);
         gauge(out, "node_info", "This gateway");
-        line(out, "node_info", &node, 1);
+        sample(out, "node_info", &node, 1);
     }
 
     /// Appends the connections only.
     pub fn render_connections(&self, out: &mut String) {
         let (accepted, active) = self.connections.counts();
-        line(out, "nginx_http_current_connections", &[("state", "accepted")], accepted);
-        line(out, "nginx_http_current_connections", &[("state", "active")], active);
+        sample(out, "nginx_http_current_connections", &[("state", "accepted")], accepted);
+        sample(out, "nginx_http_current_connections", &[("state", "active")], active);
     }
 
     /// The state for people and scripts.

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, net::SocketAddr};
 
 use gantry_routing::vars::{Var, Vars};
-use http::{HeaderMap, Version};
+use http::{HeaderMap, Version, header::CONTENT_LENGTH};
 use jiff::{Timestamp, ZonedDateTime};
 use pingora::http::{RequestHeader, ResponseHeader};
 
@@ -35,6 +35,25 @@ impl Vars for Facts<'_> {
 }
 
 impl<'a> Facts<'a> {
+    /// The bytes the request takes in HTTP/1.1.
+    #[must_use]
+    pub fn request_bytes(&self) -> u64 {
+        let request = self.request;
+        let line = request.method.as_str().len() + request.raw_path().len();
+        let declared = request.headers.get(CONTENT_LENGTH);
+        let body = declared.and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = body.unwrap_or(self.exchange.attempts.body_bytes);
+        head_bytes(line, &request.headers).saturating_add(body)
+    }
+
+    /// The bytes the response takes in HTTP/1.1, as far as it was sent.
+    #[must_use]
+    pub fn response_bytes(&self) -> u64 {
+        let head = self.response.map_or(0, |response| head_bytes(0, &response.headers));
+        let body = u64::try_from(self.exchange.response.body_bytes).unwrap_or(u64::MAX);
+        head.saturating_add(body)
+    }
+
     /// Headers, arguments and cookies.
     fn of_message(&self, name: &str) -> Option<Var<'a>> {
         if let Some(header) = name.strip_prefix("http_") {
@@ -163,6 +182,8 @@ impl<'a> Facts<'a> {
         let exchange = self.exchange;
         Some(match name {
             "status" => Var::Number(f64::from(self.response?.status.as_u16())),
+            "bytes_sent" => Var::Number(self.response_bytes() as f64),
+            "request_length" => Var::Number(self.request_bytes() as f64),
             "body_bytes_sent" => Var::Number(exchange.response.body_bytes as f64),
             "request_time" => Var::Number(exchange.started.elapsed().as_secs_f64()),
             "upstream_status" => Var::from(exchange.attempts.statuses()?),
@@ -171,6 +192,15 @@ impl<'a> Facts<'a> {
             _ => return None,
         })
     }
+}
+
+/// The bytes a head takes in HTTP/1.1: line, headers, and the empty line at the end.
+fn head_bytes(line: usize, headers: &HeaderMap) -> u64 {
+    /// `HTTP/1.1`, a status or two spaces, and the line's end.
+    const FIXED: usize = 16;
+    let headers: usize =
+        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    u64::try_from(FIXED + line + headers).unwrap_or(u64::MAX)
 }
 
 fn header_value<'a>(headers: &'a HeaderMap, name: &str) -> Option<Var<'a>> {

@@ -23,6 +23,7 @@ use crate::{
     body::Slot,
     chain::Chain,
     consumer::{Consumer, Credential},
+    log::Tapes,
     route::Candidate,
     snapshot::Snapshot,
     tls::Handshake,
@@ -54,6 +55,8 @@ pub struct Exchange {
     pub(crate) held: Option<Slot>,
     pub attempts: Attempts,
     pub response: Response,
+    /// Bodies as far as somebody wants to log them.
+    pub tapes: Tapes,
     /// State of single plugins, one value per type.
     pub notes: Extensions,
     /// Results of `_meta.filter` by link, each found out once per request.
@@ -123,6 +126,8 @@ pub struct Response {
     pub source: Source,
     /// Bytes of the body sent to the client.
     pub body_bytes: usize,
+    /// Bytes of the body made so far.
+    pub(crate) recorded: u64,
 }
 
 impl Exchange {
@@ -145,6 +150,7 @@ impl Exchange {
             held: None,
             attempts: Attempts::default(),
             response: Response::default(),
+            tapes: Tapes::default(),
             notes: Extensions::new(),
             filtered: Vec::new(),
             id: OnceLock::new(),

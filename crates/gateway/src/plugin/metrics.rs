@@ -15,6 +15,8 @@ use std::{
 use ahash::RandomState;
 use hashbrown::{Equivalent, HashMap};
 
+use crate::exposition::{family, label};
+
 /// Upper bounds of the latency buckets, in milliseconds.
 const BUCKETS: [f64; 15] = [
     1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0, 30000.0,
@@ -328,11 +330,6 @@ impl Histogram {
 
 // Writing to a String cannot fail, so the results below are dropped.
 
-/// The two lines before the series of one name.
-pub fn family(out: &mut String, name: &str, kind: &str, help: &str) {
-    let _ = writeln!(out, "# HELP apisix_{name} {help}\n# TYPE apisix_{name} {kind}");
-}
-
 fn line(out: &mut String, name: &str, labels: &str, value: u64) {
     let _ = writeln!(out, "apisix_{name}{{{labels}}} {value}");
 }
@@ -369,23 +366,6 @@ fn tail(out: &mut String, node: Option<IpAddr>) {
     label(out, "request_type", "traditional_http");
     label(out, "request_llm_model", "");
     label(out, "llm_model", "");
-}
-
-/// Appends one label, its value escaped.
-pub fn label(out: &mut String, name: &str, value: &str) {
-    if !out.is_empty() {
-        out.push(',');
-    }
-    let _ = write!(out, "{name}=\"");
-    for c in value.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '"' => out.push_str("\\\""),
-            '\n' => out.push_str("\\n"),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
 }
 
 #[cfg(test)]

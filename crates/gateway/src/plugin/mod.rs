@@ -4,19 +4,22 @@
 mod auth;
 mod basic_auth;
 mod client_control;
-mod config;
+pub(crate) mod config;
 mod consumer_restriction;
 mod cors;
 pub mod counter;
 mod csrf;
+mod file_logger;
 mod forward_auth;
 mod headers;
 mod hmac_auth;
+mod http_logger;
 mod ip_restriction;
 mod jwt;
 mod jwt_auth;
 mod key_auth;
 mod limit_count;
+mod logger;
 pub mod metrics;
 mod networks;
 mod openid_connect;
@@ -32,10 +35,13 @@ mod request_id;
 mod request_validation;
 mod response_rewrite;
 mod substitution;
+mod syslog;
+mod tcp_logger;
 #[cfg(test)]
 mod tests;
 mod traffic_split;
 mod ua_restriction;
+mod udp_logger;
 mod uri_blocker;
 pub(crate) mod url;
 
@@ -54,6 +60,7 @@ use tokio::runtime::Handle;
 use crate::{
     answer::Answer,
     exchange::{Exchange, Facts},
+    log::Logs,
 };
 
 /// What a plugin decides in a phase that may end the request.
@@ -193,6 +200,7 @@ pub struct Shared {
     /// The port clients find HTTPS at, for redirects; None is 443.
     pub https_port: Option<u16>,
     pub background: Background,
+    pub logs: Logs,
 }
 
 /// Where work goes that no request waits for, such as sending logs: a thread of its own.
@@ -221,8 +229,10 @@ const KINDS: &[Kind] = &[
     consumer_restriction::KIND,
     cors::KIND,
     csrf::KIND,
+    file_logger::KIND,
     forward_auth::KIND,
     hmac_auth::KIND,
+    http_logger::KIND,
     ip_restriction::KIND,
     jwt_auth::KIND,
     key_auth::KIND,
@@ -238,8 +248,11 @@ const KINDS: &[Kind] = &[
     request_id::KIND,
     request_validation::KIND,
     response_rewrite::KIND,
+    syslog::KIND,
+    tcp_logger::KIND,
     traffic_split::KIND,
     ua_restriction::KIND,
+    udp_logger::KIND,
     uri_blocker::KIND,
 ];
 

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, header::CONTENT_LENGTH};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -55,11 +54,6 @@ impl Prometheus {
 impl Plugin for Prometheus {
     fn log(&self, facts: &Facts<'_>) {
         let exchange = facts.exchange;
-        let request = facts.request;
-        let body =
-            request.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let line = request.method.as_str().len() + request.raw_path().len();
-        let sent = facts.response.map_or(0, |response| size(0, &response.headers));
         self.shared.metrics.record(&Sample {
             labels: self.labels(facts),
             status: exchange.response.status,
@@ -70,21 +64,12 @@ impl Plugin for Prometheus {
             },
             total_ms: millis(exchange.started.elapsed()),
             upstream_ms: exchange.attempts.response_time.map(millis),
-            ingress: size(line, &request.headers) + body.unwrap_or(0),
-            egress: sent + u64::try_from(exchange.response.body_bytes).unwrap_or(u64::MAX),
+            ingress: facts.request_bytes(),
+            egress: facts.response_bytes(),
         });
     }
 }
 
 fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
-}
-
-/// The bytes a head takes in HTTP/1.1: line, headers, and the empty line at the end.
-fn size(line: usize, headers: &HeaderMap) -> u64 {
-    /// `HTTP/1.1`, a status or two spaces, and the line's end.
-    const FIXED: usize = 16;
-    let headers: usize =
-        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    u64::try_from(FIXED + line + headers).unwrap_or(u64::MAX)
 }

@@ -86,6 +86,11 @@ pub fn body(exchange: &mut Exchange, bytes: &mut Option<Bytes>, end: bool) {
         global.response_body(exchange, bytes, end);
         chain.response_body(exchange, bytes, end);
     }
+    if let Some(bytes) = bytes {
+        let response = &mut exchange.response;
+        exchange.tapes.response.record(response.recorded, bytes);
+        response.recorded = response.recorded.saturating_add(bytes.len() as u64);
+    }
 }
 
 /// Tells the plugins that the request is over.

@@ -195,6 +195,7 @@ fn frame(request: &mut RequestHeader, length: usize) -> Result<()> {
 /// Counts a piece of the request's body. The error is a 413 if there is more than a plugin allows.
 pub fn count(exchange: &mut Exchange, body: Option<&Bytes>) -> Result<()> {
     let Some(body) = body else { return Ok(()) };
+    exchange.tapes.request.record(exchange.attempts.body_bytes, body);
     let bytes = &mut exchange.attempts.body_bytes;
     *bytes = bytes.saturating_add(body.len() as u64);
     match exchange.notes.get() {

@@ -9,6 +9,7 @@ mod etcd;
 mod forward_auth;
 mod harness;
 mod held_bodies;
+mod loggers;
 mod openid_connect;
 mod real_etcd;
 mod resilience;
