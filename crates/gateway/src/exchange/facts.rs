@@ -10,7 +10,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use super::Exchange;
 use crate::{
     machine,
-    plugin::{RequestId, url},
+    plugin::{Exported, RequestId, url},
     request,
 };
 
@@ -164,6 +164,9 @@ impl<'a> Facts<'a> {
                 Some(RequestId(id)) => Var::from(id.to_str().ok()?),
                 None => Var::from(exchange.id()),
             },
+            "opentelemetry_context_traceparent"
+            | "opentelemetry_trace_id"
+            | "opentelemetry_span_id" => Var::from(exchange.notes.get::<Exported>()?.var(name)?),
             "balancer_ip" => ip(exchange.attempts.address?),
             "balancer_port" => port(exchange.attempts.address?),
             "upstream_addr" => Var::from(exchange.attempts.address?.to_string()),

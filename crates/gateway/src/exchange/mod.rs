@@ -119,6 +119,18 @@ pub enum Source {
     Upstream,
 }
 
+impl Source {
+    /// The word for it in metrics and traces.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "apisix",
+            Self::Proxy => "nginx",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
 /// What is known about the response.
 #[derive(Debug, Default)]
 pub struct Response {

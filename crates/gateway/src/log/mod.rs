@@ -24,6 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use file::LogFile;
 pub use format::Format;
 pub use queue::{Deliver, Failed, Pace, Queue, document};
+pub use record::millis;
 pub use recorder::Recorder;
 pub use socket::{Endpoint, Security, Stream, anyone};
 pub use tape::{Tape, Tapes};

@@ -57,16 +57,17 @@ impl<E: std::fmt::Display> From<E> for Failed {
 pub struct Pace {
     #[serde(rename = "batch_max_size")]
     pub entries_max: usize,
-    /// Seconds without a new entry.
-    #[serde(rename = "inactive_timeout")]
-    pub inactive: u64,
-    /// Seconds since the oldest entry.
-    #[serde(rename = "buffer_duration")]
-    pub age: u64,
+    /// Without a new entry.
+    #[serde(rename = "inactive_timeout", deserialize_with = "seconds")]
+    pub inactive: Duration,
+    /// Since the oldest entry.
+    #[serde(rename = "buffer_duration", deserialize_with = "seconds")]
+    pub age: Duration,
     #[serde(rename = "max_retry_count")]
     pub retries: u64,
-    /// Seconds between tries.
-    pub retry_delay: u64,
+    /// Between tries.
+    #[serde(deserialize_with = "seconds")]
+    pub retry_delay: Duration,
     /// Bytes at which a batch is sent although it has room.
     #[serde(skip)]
     pub bytes_max: Option<usize>,
@@ -81,16 +82,23 @@ fn in_flight() -> usize {
     IN_FLIGHT
 }
 
+/// A year is as good as forever.
+fn seconds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    let seconds = f64::deserialize(deserializer)?;
+    Ok(Duration::try_from_secs_f64(seconds).unwrap_or(YEAR).min(YEAR))
+}
+
 impl Pace {
     /// Sends as soon as there is something to send, and in order.
     #[must_use]
     pub fn at_once(label: &str) -> Self {
         Self {
             entries_max: 1000,
-            inactive: 0,
-            age: 0,
+            inactive: Duration::ZERO,
+            age: Duration::ZERO,
             retries: 0,
-            retry_delay: 0,
+            retry_delay: Duration::ZERO,
             bytes_max: None,
             label: label.to_owned(),
             in_flight: 1,
@@ -250,14 +258,8 @@ impl Batch {
     }
 
     fn due(&self, pace: &Pace) -> Instant {
-        let idle = later(self.newest, pace.inactive);
-        idle.min(later(self.since, pace.age))
+        (self.newest + pace.inactive).min(self.since + pace.age)
     }
-}
-
-/// Never overflows: a year is as good as forever.
-fn later(time: Instant, seconds: u64) -> Instant {
-    time + Duration::from_secs(seconds.min(365 * 24 * 3600))
 }
 
 impl Task {
@@ -311,7 +313,7 @@ impl Task {
             tries += 1;
             // Nobody knows how much time is left at the end, so there are no more pauses then.
             tokio::select! {
-                () = tokio::time::sleep(Duration::from_secs(self.pace.retry_delay)) => {}
+                () = tokio::time::sleep(self.pace.retry_delay) => {}
                 () = self.closing.cancelled() => {}
             }
         };

@@ -1,6 +1,11 @@
 //! Connections to log servers, with TLS or without.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, SignatureScheme,
@@ -67,16 +72,21 @@ impl Endpoint {
         timeout(self.timeout, sending).await?
     }
 
-    /// Sends one datagram.
-    pub async fn send_datagram(&self, bytes: &[u8]) -> io::Result<()> {
-        let sending = async {
+    /// A socket for datagrams to this place.
+    pub async fn datagrams(&self) -> io::Result<UdpSocket> {
+        let opening = async {
             let addresses = tokio::net::lookup_host((self.host.as_str(), self.port)).await?;
             let address = addresses.into_iter().next().ok_or(io::ErrorKind::AddrNotAvailable)?;
-            let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-            let local: SocketAddr = any.parse().map_err(io::Error::other)?;
-            UdpSocket::bind(local).await?.send_to(bytes, address).await
+            let any = if address.is_ipv4() {
+                IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+            } else {
+                IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+            };
+            let socket = UdpSocket::bind((any, 0)).await?;
+            socket.connect(address).await?;
+            Ok(socket)
         };
-        timeout(self.timeout, sending).await?.map(|_| ())
+        timeout(self.timeout, opening).await?
     }
 }
 

@@ -9,6 +9,7 @@ mod consumer_restriction;
 mod cors;
 pub mod counter;
 mod csrf;
+mod datadog;
 mod file_logger;
 mod forward_auth;
 mod headers;
@@ -23,6 +24,7 @@ mod logger;
 pub mod metrics;
 mod networks;
 mod openid_connect;
+mod opentelemetry;
 mod outbound;
 mod prometheus;
 mod proxy_control;
@@ -39,13 +41,16 @@ mod syslog;
 mod tcp_logger;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod traffic_split;
 mod ua_restriction;
 mod udp_logger;
 mod uri_blocker;
 pub(crate) mod url;
+mod zipkin;
 
 pub use client_control::BodyLimit;
+pub use opentelemetry::Exported;
 pub use request_id::Id as RequestId;
 
 use std::{any::Any, sync::Arc};
@@ -229,6 +234,7 @@ const KINDS: &[Kind] = &[
     consumer_restriction::KIND,
     cors::KIND,
     csrf::KIND,
+    datadog::KIND,
     file_logger::KIND,
     forward_auth::KIND,
     hmac_auth::KIND,
@@ -238,6 +244,7 @@ const KINDS: &[Kind] = &[
     key_auth::KIND,
     limit_count::KIND,
     openid_connect::KIND,
+    opentelemetry::KIND,
     prometheus::KIND,
     proxy_control::KIND,
     proxy_rewrite::KIND,
@@ -254,6 +261,7 @@ const KINDS: &[Kind] = &[
     ua_restriction::KIND,
     udp_logger::KIND,
     uri_blocker::KIND,
+    zipkin::KIND,
 ];
 
 /// Finds a plugin by its name.

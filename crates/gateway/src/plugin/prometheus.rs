@@ -9,7 +9,7 @@ use super::{
     Kind, Place, Plugin, Shared, config,
     metrics::{Labels, Sample},
 };
-use crate::exchange::{Facts, Source};
+use crate::exchange::Facts;
 
 pub(super) const KIND: Kind =
     Kind { name: "prometheus", compile: Prometheus::compile, identify: None };
@@ -57,11 +57,7 @@ impl Plugin for Prometheus {
         self.shared.metrics.record(&Sample {
             labels: self.labels(facts),
             status: exchange.response.status,
-            source: match exchange.response.source {
-                Source::Gateway => "apisix",
-                Source::Proxy => "nginx",
-                Source::Upstream => "upstream",
-            },
+            source: exchange.response.source.name(),
             total_ms: millis(exchange.started.elapsed()),
             upstream_ms: exchange.attempts.response_time.map(millis),
             ingress: facts.request_bytes(),

@@ -79,8 +79,9 @@ impl Deliver for Target {
             }
             return Ok(self.endpoint.send(text.as_bytes()).await?);
         }
+        let socket = self.endpoint.datagrams().await?;
         for (delivered, entry) in entries.iter().enumerate() {
-            let sent = self.endpoint.send_datagram(entry.as_bytes()).await;
+            let sent = socket.send(entry.as_bytes()).await;
             sent.map_err(|error| Failed { delivered, reason: error.to_string() })?;
         }
         Ok(())

@@ -38,7 +38,8 @@ struct Target {
 #[async_trait]
 impl Deliver for Target {
     async fn deliver(&self, entries: &[String]) -> Result<(), Failed> {
-        let document = document(entries, self.single);
-        Ok(self.endpoint.send_datagram(document.as_bytes()).await?)
+        let socket = self.endpoint.datagrams().await?;
+        socket.send(document(entries, self.single).as_bytes()).await?;
+        Ok(())
     }
 }

@@ -1,51 +1,18 @@
 //! Loggers from end to end: what a request leaves at real receivers.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use gantry_testkit::Origin;
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncReadExt,
     net::{TcpListener, UdpSocket},
 };
 
-use crate::harness::{Rig, local, route};
-
-/// A receiver of HTTP requests; answers with the statuses given, then with 200.
-async fn collector(
-    statuses: Vec<u16>,
-) -> (SocketAddr, tokio::sync::mpsc::Receiver<(String, String)>) {
-    let listener = TcpListener::bind(local()).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (sender, received) = tokio::sync::mpsc::channel(64);
-    tokio::spawn(async move {
-        let mut statuses = statuses.into_iter();
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut bytes = Vec::new();
-            let (head, body) = loop {
-                let mut piece = [0; 4096];
-                let read = stream.read(&mut piece).await.unwrap();
-                assert_ne!(read, 0, "the request ended early");
-                bytes.extend_from_slice(&piece[..read]);
-                let text = String::from_utf8(bytes.clone()).unwrap();
-                let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-                let head = head.to_lowercase();
-                let (_, length) = head.split_once("content-length: ").unwrap();
-                let length: usize = length.lines().next().unwrap().parse().unwrap();
-                if body.len() == length {
-                    break (head, body.to_owned());
-                }
-            };
-            let status = statuses.next().unwrap_or(200);
-            let answer =
-                format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-            stream.write_all(answer.as_bytes()).await.unwrap();
-            sender.send((head, body)).await.unwrap();
-        }
-    });
-    (address, received)
-}
+use crate::{
+    harness::{Rig, local},
+    receivers::{collector, logged},
+};
 
 /// What arrives on one connection until its end.
 async fn message(listener: &TcpListener) -> String {
@@ -53,12 +20,6 @@ async fn message(listener: &TcpListener) -> String {
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
     text
-}
-
-fn logged(address: SocketAddr, name: &str, config: &Value) -> Value {
-    let mut route = route("/*", address);
-    route["plugins"] = json!({name: config});
-    route
 }
 
 #[tokio::test]
