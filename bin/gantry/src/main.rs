@@ -5,15 +5,19 @@ mod lifecycle;
 mod options;
 mod ready;
 mod sample_service;
+mod settings;
 mod telemetry;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use command::Failure;
 use options::{Command, Options};
 
 fn main() -> ExitCode {
-    let Options { log, command } = Options::parse();
+    let Options { log, command } = match settings::parse() {
+        Ok(options) => options,
+        Err(why) => return failed(&why),
+    };
     telemetry::start(&log);
     // The process's cryptography, which rustls asks for once; this is the first to set it.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -25,9 +29,11 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("gantry: {why}");
-            ExitCode::FAILURE
-        }
+        Err(why) => failed(&why),
     }
+}
+
+fn failed(why: &Failure) -> ExitCode {
+    eprintln!("gantry: {why}");
+    ExitCode::FAILURE
 }

@@ -207,6 +207,10 @@ pub struct ListenOptions {
 
 #[derive(Args, Clone)]
 pub struct GatewayOptions {
+    /// File with settings (YAML): the names of flags with underscores. Flags stand above environment
+    /// variables, these above the file.
+    #[arg(long, env = "GANTRY_CONFIG")]
+    pub config: Option<PathBuf>,
     /// Folder for the gateway's identity and its last good configuration.
     #[arg(long, env = "GANTRY_DATA", default_value = "gantry-gateway-data")]
     pub data: PathBuf,
@@ -214,22 +218,23 @@ pub struct GatewayOptions {
     pub listen: ListenOptions,
     #[command(flatten)]
     pub source: SourceOptions,
+    /// File for a line of JSON about each request; `-` is standard output.
+    #[arg(long, env = "GANTRY_ACCESS_LOG")]
+    pub access_log: Option<PathBuf>,
     /// Milliseconds between reports of metrics, whatever the control plane says.
     #[arg(long, env = "GANTRY_METRICS_INTERVAL_MS", hide = true)]
     pub metrics_interval_ms: Option<u64>,
 }
 
-/// Where the configuration comes from: a Gantry control plane, or any etcd.
+/// Where the configuration comes from: a Gantry control plane, any etcd, or a file.
 #[derive(Args, Clone)]
 pub struct SourceOptions {
     /// Control plane to follow: https://host:7443
-    #[arg(
-        long,
-        env = "GANTRY_CONTROL_PLANE",
-        conflicts_with = "etcd",
-        required_unless_present = "etcd"
-    )]
+    #[arg(long, env = "GANTRY_CONTROL_PLANE")]
     pub control_plane: Option<String>,
+    /// File to follow instead, in APISIX's standalone format (`apisix.yaml`).
+    #[arg(long, env = "GANTRY_STANDALONE")]
+    pub standalone: Option<PathBuf>,
     /// etcd to follow instead; several addresses with commas: http://127.0.0.1:2379
     #[arg(long, env = "GANTRY_ETCD", value_delimiter = ',')]
     pub etcd: Vec<String>,

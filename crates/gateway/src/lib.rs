@@ -35,4 +35,4 @@ pub mod upstream;
 
 pub use options::{Bound, Options};
 pub use run::{Error, run};
-pub use sync::{Login, Source, SourceTls};
+pub use sync::{Etcd, Login, Source, SourceTls};

@@ -31,18 +31,16 @@ impl ServeHttp for Monitor {
 impl Monitor {
     fn answer(&self, path: &str) -> (StatusCode, &'static str, String) {
         const TEXT: &str = "text/plain; charset=utf-8";
+        const JSON: &str = "application/json";
         let status = &self.state.status;
         match path {
             "/live" => (StatusCode::OK, TEXT, "alive\n".to_owned()),
-            "/ready" if status.ready() => (StatusCode::OK, TEXT, "ready\n".to_owned()),
-            "/ready" => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                TEXT,
-                "no configuration was loaded yet\n".to_owned(),
-            ),
-            "/status" => {
-                (StatusCode::OK, "application/json", format!("{}\n", self.state.describe()))
+            "/ready" => {
+                let code =
+                    if status.ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                (code, JSON, format!("{}\n", status.readiness()))
             }
+            "/status" => (StatusCode::OK, JSON, format!("{}\n", self.state.describe())),
             "/apisix/prometheus/metrics" => {
                 (StatusCode::OK, "text/plain; version=0.0.4", self.state.metrics())
             }

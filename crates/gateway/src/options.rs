@@ -23,6 +23,8 @@ pub struct Options {
     pub instance_id: Option<String>,
     /// Threads that serve requests; None is one for each processor.
     pub threads: Option<usize>,
+    /// File for a line of JSON about each request; `-` is standard output.
+    pub access_log: Option<PathBuf>,
     /// The server name to assume for clients that name none.
     pub fallback_server_name: Option<String>,
     /// Called once with the real addresses, when all listeners are bound.

@@ -73,7 +73,8 @@ pub fn run(mut options: Options, shutdown: CancellationToken) -> Result<(), Erro
     let bound = sockets.bound()?;
     let background = runtime()?;
     let https_port = bound.https.map(|address| address.port());
-    let state = Arc::new(State::new(https_port, background.handle().clone()));
+    let access_log = options.access_log.as_deref();
+    let state = Arc::new(State::new(https_port, background.handle().clone(), access_log));
     // What the disk has is in force before the first connection is accepted.
     let disk = Disk::load(&options, &state)?;
     if let Some(on_bound) = options.on_bound.take() {
@@ -241,7 +242,7 @@ fn control(
     let reporting = options.heartbeat.clone().map(|endpoint| {
         let heartbeat = Heartbeat {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
-            client: client(&options.source.tls)?,
+            client: client(options.source.tls())?,
             instance_id,
             run_id: random_id(),
             hostname: machine::hostname().to_owned(),
@@ -319,7 +320,7 @@ impl Keeper {
                     self.configuration.apply(revision, changes);
                 }
                 Update::Reachable(reachable) => {
-                    self.state.status.set_reachable(reachable.is_ok());
+                    self.state.status.set_reachable(reachable);
                     continue;
                 }
             }
@@ -351,8 +352,8 @@ impl Disk {
     fn load(options: &Options, state: &State) -> Result<Self, Error> {
         let failed = |error| Error::Data { path: options.data_dir.display().to_string(), error };
         std::fs::create_dir_all(&options.data_dir).map_err(failed)?;
-        let private_key = options.source.tls.identity.as_ref().map(|(_, key)| key.as_str());
-        let prefix = &options.source.prefix;
+        let private_key = options.source.tls().identity.as_ref().map(|(_, key)| key.as_str());
+        let prefix = options.source.prefix();
         let cache = Cache::open(&options.data_dir, private_key, prefix).map_err(failed)?;
         let instance_id = match &options.instance_id {
             Some(id) => id.clone(),

@@ -1,12 +1,13 @@
 //! What all parts of one running gateway share. There is nothing global: a process may run ten.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
 use tokio::runtime::Handle;
 
 use crate::{
+    log::AccessLog,
     plugin::{Background, Shared},
     snapshot::Snapshot,
     status::Status,
@@ -20,16 +21,19 @@ pub struct State {
     pub resolver: Resolver,
     pub status: Arc<Status>,
     pub shared: Arc<Shared>,
+    /// None if it is switched off.
+    pub access_log: Option<AccessLog>,
 }
 
 impl State {
     /// A gateway that has no configuration yet. `https_port` is where redirects lead to,
-    /// `background` runs what no request waits for.
+    /// `background` runs what no request waits for, `access_log` gets a line for each of them.
     #[must_use]
-    pub fn new(https_port: Option<u16>, background: Handle) -> Self {
+    pub fn new(https_port: Option<u16>, background: Handle, access_log: Option<&Path>) -> Self {
         let background = Background::new(background);
         let shared = Arc::new(Shared { https_port, background, ..Shared::default() });
-        Self { shared, ..Self::default() }
+        let access_log = access_log.map(|path| AccessLog::new(path, &shared));
+        Self { shared, access_log, ..Self::default() }
     }
 
     /// The snapshot in force; whoever holds it sees no change.

@@ -42,6 +42,8 @@ pub struct Applied {
 pub struct Status {
     applied: watch::Sender<Applied>,
     reachable: AtomicBool,
+    /// Why the source does not answer, or why what it says cannot be used.
+    complaint: Mutex<Option<String>>,
     /// The revision that a restart would find on disk.
     saved: AtomicI64,
     /// Requests since the start, and how many of them heartbeats have reported.
@@ -99,6 +101,7 @@ impl Default for Status {
         Self {
             applied: watch::Sender::new(Applied::default()),
             reachable: AtomicBool::new(false),
+            complaint: Mutex::default(),
             saved: AtomicI64::new(0),
             requests: AtomicU64::new(0),
             reported: AtomicU64::new(0),
@@ -134,9 +137,10 @@ impl Status {
         self.applied.borrow().revision > 0
     }
 
-    /// Says whether the source answers.
-    pub fn set_reachable(&self, reachable: bool) {
-        self.reachable.store(reachable, Ordering::Relaxed);
+    /// Says whether the source answers, or why not.
+    pub fn set_reachable(&self, reachable: Result<(), String>) {
+        self.reachable.store(reachable.is_ok(), Ordering::Relaxed);
+        *self.complaint.lock().unwrap_or_else(PoisonError::into_inner) = reachable.err();
     }
 
     /// Whether the source answers.
@@ -192,21 +196,43 @@ impl Status {
         sample(out, "nginx_http_current_connections", &[("state", "active")], active);
     }
 
+    /// What a load balancer asks before it sends traffic.
+    #[must_use]
+    pub fn readiness(&self) -> Value {
+        let Applied { revision, digest, problems, .. } = self.applied();
+        json!({
+            "ready": revision > 0,
+            "revision": revision,
+            "digest": digest,
+            "configuration_age_seconds": self.age_seconds(),
+            "problems": problems.len(),
+        })
+    }
+
+    /// Since the configuration in force came.
+    fn age_seconds(&self) -> u64 {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner).elapsed().as_secs()
+    }
+
     /// The state for people and scripts.
     #[must_use]
     pub fn describe(&self) -> Value {
         let Applied { revision, digest, problems, from_disk } = self.applied();
-        let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let (accepted, open) = self.connections.counts();
         json!({
             "version": VERSION,
+            "hostname": machine::hostname(),
+            "requests": self.requests.load(Ordering::Relaxed),
+            "connections": {"accepted": accepted, "open": open},
             "uptime_seconds": self.started.elapsed().as_secs(),
             "ready": revision > 0,
             "revision": revision,
             "digest": digest,
-            "configuration_age_seconds": since.elapsed().as_secs(),
+            "configuration_age_seconds": self.age_seconds(),
             "configuration_from_disk": from_disk,
             "cached_revision": self.saved.load(Ordering::Relaxed),
             "source_reachable": self.reachable(),
+            "source_problem": *self.complaint.lock().unwrap_or_else(PoisonError::into_inner),
             "problems": problems,
         })
     }

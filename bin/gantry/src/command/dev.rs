@@ -7,7 +7,7 @@ use gantry_app::gateway::{identify_certificate, issue_certificate};
 use gantry_app::sample::{self, Sample};
 use gantry_app::setup::{FirstStart, first_cluster, first_start};
 use gantry_app::{App, Cx};
-use gantry_gateway::{Bound, Options, Source, SourceTls};
+use gantry_gateway::{Bound, Etcd, Options, Source, SourceTls};
 use gantry_model::Id;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -87,7 +87,13 @@ async fn start_gateway(
         status: Some(options.listen_status),
         data_dir: folder,
         heartbeat: Some(endpoint.clone()),
-        source: Source { endpoints: vec![endpoint], prefix: "/apisix".into(), tls, login: None },
+        source: Source::Etcd(Etcd {
+            endpoints: vec![endpoint],
+            prefix: "/apisix".into(),
+            tls,
+            login: None,
+        }),
+        access_log: None,
         metrics_interval: None,
         instance_id: None,
         threads: None,

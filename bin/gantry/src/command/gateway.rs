@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use gantry_gateway::{Bound, Login, Options, Source, SourceTls};
+use gantry_gateway::{Bound, Etcd, Login, Options, Source, SourceTls};
 
 use super::{Outcome, runtime};
 use crate::lifecycle::shutdown_on_signal;
@@ -12,10 +12,14 @@ use crate::ready::Ready;
 
 /// Runs until a signal.
 pub fn run(options: GatewayOptions) -> Outcome {
-    let GatewayOptions { data, listen, source, metrics_interval_ms } = options;
+    let GatewayOptions { config: _, data, listen, source, access_log, metrics_interval_ms } =
+        options;
     let ListenOptions { listen_http, listen_https, listen_status, threads } = listen;
     let runtime = runtime()?;
-    let shutdown = runtime.block_on(async { shutdown_on_signal() })?;
+    let shutdown = runtime.block_on(async {
+        outlive_hangups()?;
+        shutdown_on_signal()
+    })?;
     gantry_gateway::run(
         Options {
             http: Some(listen_http),
@@ -26,6 +30,7 @@ pub fn run(options: GatewayOptions) -> Outcome {
             source: follow(source)?,
             metrics_interval: metrics_interval_ms.map(Duration::from_millis),
             instance_id: None,
+            access_log,
             threads: (threads > 0).then_some(threads),
             fallback_server_name: None,
             on_bound: Some(Box::new(|bound| ready(Ready::default(), bound).print())),
@@ -49,8 +54,18 @@ pub fn ready(mut line: Ready, bound: Bound) -> Ready {
     line
 }
 
+/// SIGHUP is how tools that rotate files ask for new ones; those are found without being told.
+fn outlive_hangups() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move { while hangup.recv().await.is_some() {} });
+    Ok(())
+}
+
 fn follow(options: SourceOptions) -> Outcome<Source> {
     let SourceOptions {
+        standalone,
         control_plane,
         etcd,
         prefix,
@@ -60,19 +75,26 @@ fn follow(options: SourceOptions) -> Outcome<Source> {
         etcd_user,
         etcd_password,
     } = options;
-    Ok(Source {
-        endpoints: control_plane.map_or(etcd, |endpoint| vec![endpoint]),
+    let endpoints = match (standalone, control_plane, etcd) {
+        (Some(file), None, etcd) if etcd.is_empty() => return Ok(Source::File(file)),
+        (None, Some(endpoint), etcd) if etcd.is_empty() => vec![endpoint],
+        (None, None, etcd) if !etcd.is_empty() => etcd,
+        _ => return Err("give one of --control-plane, --etcd and --standalone".into()),
+    };
+    Ok(Source::Etcd(Etcd {
+        endpoints,
         prefix,
         tls: SourceTls {
             authority: tls_ca.as_deref().map(pem).transpose()?,
             identity: match (tls_cert, tls_key) {
                 (Some(certificate), Some(key)) => Some((pem(&certificate)?, pem(&key)?)),
-                _ => None,
+                (None, None) => None,
+                _ => return Err("--tls-cert and --tls-key belong together".into()),
             },
             server_name: None,
         },
         login: etcd_user.map(|name| Login { name, password: etcd_password.unwrap_or_default() }),
-    })
+    }))
 }
 
 fn pem(file: &Path) -> Outcome<String> {

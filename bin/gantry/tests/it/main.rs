@@ -10,5 +10,6 @@ mod harness;
 mod metrics;
 mod plugins;
 mod real_etcd;
+mod standalone;
 mod tls;
 mod walking;

@@ -9,7 +9,7 @@ use crate::exchange::Facts;
 const DEPTH_MAX: usize = 5;
 
 /// The keys of an entry and where their values come from.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Format(Vec<(String, Node)>);
 
 #[derive(Debug)]

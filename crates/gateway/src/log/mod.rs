@@ -1,6 +1,7 @@
 //! What happened, written down: entries are made when a request is over, wait in queues until there
 //! are enough of them, and are sent by `Background`. Who sends them where is a plugin's business.
 
+mod access;
 mod file;
 mod format;
 mod queue;
@@ -21,6 +22,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use access::AccessLog;
 pub use file::LogFile;
 pub use format::Format;
 pub use queue::{Deliver, Failed, Pace, Queue, document};

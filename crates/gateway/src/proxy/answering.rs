@@ -14,6 +14,7 @@ use pingora::{
 use crate::{
     answer::Answer,
     exchange::{Exchange, Facts},
+    log::AccessLog,
     status::VERSION,
 };
 
@@ -93,11 +94,14 @@ pub fn body(exchange: &mut Exchange, bytes: &mut Option<Bytes>, end: bool) {
     }
 }
 
-/// Tells the plugins that the request is over.
-pub fn log(session: &Session, exchange: &Exchange) {
+/// Tells the plugins and the access log that the request is over.
+pub fn log(session: &Session, exchange: &Exchange, access_log: Option<&AccessLog>) {
     let facts = Facts { exchange, request: session.req_header(), response: answered(session) };
     exchange.snapshot.global.log(&facts, Some(&exchange.chain));
     exchange.chain.log(&facts, None);
+    if let Some(access_log) = access_log {
+        access_log.write(&facts);
+    }
 }
 
 fn chains(exchange: &Exchange) -> (Arc<crate::chain::Chain>, Arc<crate::chain::Chain>) {

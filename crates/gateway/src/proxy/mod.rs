@@ -193,7 +193,7 @@ impl ProxyHttp for Proxy {
             forwarding::report(exchange, error);
         }
         self.state.status.count_request();
-        answering::log(session, exchange);
+        answering::log(session, exchange, self.state.access_log.as_ref());
     }
 
     /// Logged in `logging`, with less noise.

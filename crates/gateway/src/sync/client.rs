@@ -20,9 +20,9 @@ use tonic::{
 
 use super::Change;
 
-/// Where configuration comes from: Gantry's gateway port or any etcd v3.
+/// Gantry's gateway port or any etcd v3.
 #[derive(Debug, Clone)]
-pub struct Source {
+pub struct Etcd {
     /// `http://host:port` or `https://host:port`; several are tried in turn.
     pub endpoints: Vec<String>,
     /// The directory that holds this cluster's configuration, `/apisix`.
@@ -92,7 +92,7 @@ pub struct Client {
 
 impl Client {
     /// Connects to one of the endpoints, by turns, and signs in if there is a login.
-    pub async fn connect(source: &Source, attempt: usize) -> Result<Self, Lost> {
+    pub async fn connect(source: &Etcd, attempt: usize) -> Result<Self, Lost> {
         let count = source.endpoints.len().max(1);
         let address = source
             .endpoints

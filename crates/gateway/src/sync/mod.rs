@@ -2,16 +2,49 @@
 //! What a value means is not known here.
 
 mod client;
+mod file;
 mod pace;
 
-use std::sync::Arc;
+use std::{
+    path::PathBuf,
+    sync::{Arc, LazyLock},
+};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use client::{Client, Event, Lost};
-pub use client::{Login, Source, SourceTls};
+pub use client::{Etcd, Login, SourceTls};
 use pace::Pace;
+
+/// Where configuration comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    Etcd(Etcd),
+    /// A file in APISIX's standalone format.
+    File(PathBuf),
+}
+
+impl Source {
+    /// The directory above all keys.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        match self {
+            Self::Etcd(etcd) => &etcd.prefix,
+            Self::File(_) => "/apisix",
+        }
+    }
+
+    /// How the source is trusted, and who the gateway is to it.
+    #[must_use]
+    pub fn tls(&self) -> &SourceTls {
+        static NONE: LazyLock<SourceTls> = LazyLock::new(SourceTls::default);
+        match self {
+            Self::Etcd(etcd) => &etcd.tls,
+            Self::File(_) => &NONE,
+        }
+    }
+}
 
 /// One key and its new value; None means deleted. Keys come without the prefix: `routes/7`.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,23 +64,12 @@ pub enum Update {
     Reachable(Result<(), String>),
 }
 
-/// Follows the source until `shutdown`, from connection to connection.
+/// Follows the source until `shutdown`.
 pub async fn follow(source: Source, updates: mpsc::Sender<Update>, shutdown: CancellationToken) {
     let work = async {
-        let mut pace = Pace::default();
-        let mut position = None;
-        for attempt in 0_usize.. {
-            let lost = match attend(&source, attempt, &mut position, &updates, &mut pace).await {
-                Ok(()) => return,
-                Err(lost) => lost,
-            };
-            tracing::warn!(reason = %lost, "the configuration source is lost");
-            if matches!(lost, Lost::History) {
-                position = None;
-            } else if updates.send(Update::Reachable(Err(lost.to_string()))).await.is_err() {
-                return;
-            }
-            pace.wait().await;
+        match source {
+            Source::Etcd(etcd) => follow_etcd(&etcd, &updates).await,
+            Source::File(path) => file::follow(&path, &updates).await,
         }
     };
     tokio::select! {
@@ -56,9 +78,28 @@ pub async fn follow(source: Source, updates: mpsc::Sender<Update>, shutdown: Can
     }
 }
 
+/// From connection to connection, until nobody listens any more.
+async fn follow_etcd(etcd: &Etcd, updates: &mpsc::Sender<Update>) {
+    let mut pace = Pace::default();
+    let mut position = None;
+    for attempt in 0_usize.. {
+        let lost = match attend(etcd, attempt, &mut position, updates, &mut pace).await {
+            Ok(()) => return,
+            Err(lost) => lost,
+        };
+        tracing::warn!(reason = %lost, "the configuration source is lost");
+        if matches!(lost, Lost::History) {
+            position = None;
+        } else if updates.send(Update::Reachable(Err(lost.to_string()))).await.is_err() {
+            return;
+        }
+        pace.wait().await;
+    }
+}
+
 /// One connection, from its first answer to its loss. Ok when nobody listens any more.
 async fn attend(
-    source: &Source,
+    source: &Etcd,
     attempt: usize,
     position: &mut Option<i64>,
     updates: &mpsc::Sender<Update>,

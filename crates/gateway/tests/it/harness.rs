@@ -38,12 +38,13 @@ impl Gateway {
             https: Some(local()),
             status: Some(local()),
             data_dir: PathBuf::from(data_dir),
-            source: Source {
+            source: Source::Etcd(gantry_gateway::Etcd {
                 endpoints: vec![endpoint.to_owned()],
                 prefix: "/apisix".to_owned(),
                 tls: SourceTls::default(),
                 login: None,
-            },
+            }),
+            access_log: Some(data_dir.join("access.log")),
             heartbeat: None,
             metrics_interval: None,
             instance_id: None,

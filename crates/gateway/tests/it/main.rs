@@ -11,6 +11,7 @@ mod harness;
 mod held_bodies;
 mod loggers;
 mod openid_connect;
+mod operation;
 mod real_etcd;
 mod receivers;
 mod resilience;
