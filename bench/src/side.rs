@@ -27,7 +27,7 @@ enum Running {
     Engine(Engine),
     Nginx(Nginx),
     Haproxy(Haproxy),
-    Gantry(Gateway),
+    Gantry(Box<Gateway>),
 }
 
 /// A proxy that runs.
@@ -57,7 +57,7 @@ impl Side {
             Kind::Engine => Running::Engine(Engine::start(origin, work)?),
             Kind::Nginx => Running::Nginx(Nginx::start(origin, work)?),
             Kind::Haproxy => Running::Haproxy(Haproxy::start(origin, work)?),
-            Kind::Gantry => Running::Gantry(Gateway::start(binary, etcd, work).await?),
+            Kind::Gantry => Running::Gantry(Box::new(Gateway::start(binary, etcd, work).await?)),
         };
         let address = match &running {
             Running::Engine(engine) => engine.address,

@@ -3,6 +3,7 @@
 //!
 //! Only for tests: everything panics with a readable sentence when it fails.
 
+pub mod case;
 pub mod client;
 pub mod contract;
 pub mod database;

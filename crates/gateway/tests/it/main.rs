@@ -4,6 +4,7 @@
 
 mod bodies;
 mod cache;
+mod cases;
 mod ending;
 mod etcd;
 mod forward_auth;
