@@ -1,16 +1,18 @@
 //! Consumers and what they are recognised by.
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, collections::BTreeMap, sync::Arc};
 
 use rpds::HashTrieMapSync;
 
 use crate::chain::Links;
 
 /// Somebody who calls APIs.
+#[derive(Default)]
 pub struct Consumer {
     pub name: String,
     pub custom_id: Option<String>,
     pub group_id: Option<String>,
+    pub labels: BTreeMap<String, String>,
     /// The consumer's own plugins, without those it authenticates by.
     pub links: Links,
 }

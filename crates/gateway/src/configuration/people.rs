@@ -131,6 +131,7 @@ impl Person {
             name: source.id.clone(),
             custom_id: source.labels.get("custom_id").cloned(),
             group_id: source.group_id.clone(),
+            labels: source.labels.clone(),
             links,
         });
         consumers.insert(Arc::clone(&consumer));

@@ -1,6 +1,7 @@
 //! What a plugin is, and the list of those this gateway runs. One plugin, one file; order and
 //! merging are `chain`'s business, the phases are called by `proxy`.
 
+mod acl;
 mod auth;
 mod basic_auth;
 mod client_control;
@@ -22,6 +23,7 @@ mod key_auth;
 mod limit_count;
 mod logger;
 pub mod metrics;
+mod multi_auth;
 mod networks;
 mod openid_connect;
 mod opentelemetry;
@@ -229,6 +231,7 @@ impl Background {
 
 /// The plugins this gateway runs, by name.
 const KINDS: &[Kind] = &[
+    acl::KIND,
     basic_auth::KIND,
     client_control::KIND,
     consumer_restriction::KIND,
@@ -243,6 +246,7 @@ const KINDS: &[Kind] = &[
     jwt_auth::KIND,
     key_auth::KIND,
     limit_count::KIND,
+    multi_auth::KIND,
     openid_connect::KIND,
     opentelemetry::KIND,
     prometheus::KIND,

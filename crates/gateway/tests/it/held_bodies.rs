@@ -66,6 +66,19 @@ async fn bodies_of_any_length_arrive_whole_with_their_length() {
 }
 
 #[tokio::test]
+async fn an_upstream_of_http2_gets_bodies_whole() {
+    let origin = Origin::start("one").await;
+    let mut route = reading(&origin, 1 << 24);
+    route["upstream"]["scheme"] = json!("grpc");
+    let rig = Rig::start(&[("routes/1", route)]).await;
+    for text in [document(100), document(3_000_000)] {
+        let seen = sent(&rig, streamed(&text)).await;
+        assert_eq!(seen["body_bytes"], text.len());
+        assert_eq!(seen["headers"]["content-length"], text.len().to_string());
+    }
+}
+
+#[tokio::test]
 async fn a_body_of_http2_arrives_whole() {
     let origin = Origin::start("one").await;
     let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();

@@ -23,7 +23,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Flow, Kind, Place, Plugin, config};
+use super::{Flow, Kind, Place, Plugin, acl::ExternalUser, config};
 use crate::{answer::Answer, exchange::Exchange, request};
 use bearer::Bearer;
 use provider::Provider;
@@ -218,6 +218,9 @@ impl Party {
             Outcome::Refused(answer) => Flow::Answer(answer),
             Outcome::Known(identity, cookies) => {
                 self.told.tell(&identity, request);
+                if let Some(user) = identity.userinfo.or(identity.claims) {
+                    exchange.notes.insert(ExternalUser(Arc::new(user)));
+                }
                 if !cookies.is_empty() {
                     exchange.notes.insert(Cookies(cookies));
                 }

@@ -30,6 +30,8 @@ use crate::{
 const CALLBACK: &str = "/.apisix/redirect";
 /// How long an access token is good if nobody says; seconds.
 const EXPIRES_IN: i64 = 3600;
+/// How long a browser may take at the provider; seconds.
+const UNDERWAY: i64 = 3600;
 /// How often a sign-in that went wrong is begun anew.
 const REPEATS_MAX: u8 = 3;
 
@@ -68,6 +70,8 @@ struct Departure {
     redirect_uri: String,
     /// Path and query of the page that was asked for.
     target: String,
+    /// Seconds of the Unix clock.
+    until: i64,
     repeats: u8,
 }
 
@@ -176,6 +180,7 @@ impl SignIn {
             verifier: random(),
             redirect_uri: self.redirect_uri(visit),
             target: visit.uri.clone(),
+            until: now().saturating_add(UNDERWAY),
             repeats: earlier.map_or(0, |departure| departure.repeats),
         };
         let mut query = url.query_pairs_mut();
@@ -205,7 +210,8 @@ impl SignIn {
         let state = argument("state").unwrap_or_default();
         let same = bool::from(departure.state.as_bytes().ct_eq(state.as_bytes()));
         let error = argument("error");
-        if !same || error.as_deref() == Some("temporarily_unavailable") {
+        let stale = !same || departure.until <= now();
+        if stale || error.as_deref() == Some("temporarily_unavailable") {
             return self.repeat(visit, departure);
         }
         if let Some(error) = error {

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use super::{exchange as nobody, plugin, read, request, rewrite};
 use crate::{
-    chain::Links,
     consumer::{Consumer, Credential},
     exchange::Exchange,
     plugin::find,
@@ -20,6 +19,8 @@ use crate::{
 /// A private key made for these tests.
 const EC_PRIVATE: &str = include_str!("keys/ec.pem");
 const EC_PUBLIC: &str = include_str!("keys/ec.pub");
+const ED_PRIVATE: &str = include_str!("keys/ed.pem");
+const ED_PUBLIC: &str = include_str!("keys/ed.pub");
 const RSA_PRIVATE: &str = include_str!("keys/rsa.pem");
 const RSA_PUBLIC: &str = include_str!("keys/rsa.pub");
 
@@ -31,7 +32,7 @@ pub(super) fn exchange(plugin: &'static str, credential: &Value) -> Exchange {
     let identity = find(plugin).unwrap().identify.unwrap()(&config).unwrap();
     let consumer = |name: &str, custom_id: Option<&str>| {
         let (name, custom_id) = (name.to_owned(), custom_id.map(str::to_owned));
-        Arc::new(Consumer { name, custom_id, group_id: None, links: Links::new() })
+        Arc::new(Consumer { name, custom_id, ..Consumer::default() })
     };
     let jack = consumer("jack", Some("7"));
     let mut snapshot = Snapshot::default();
@@ -262,6 +263,7 @@ fn every_family_of_algorithms_is_verified() {
     let claims = json!({"key": "user"});
     let rsa = EncodingKey::from_rsa_pem(RSA_PRIVATE.as_bytes()).unwrap();
     let ec = EncodingKey::from_ec_pem(EC_PRIVATE.as_bytes()).unwrap();
+    let ed = EncodingKey::from_ed_pem(ED_PRIVATE.as_bytes()).unwrap();
     let hs = EncodingKey::from_secret(SECRET.as_bytes());
     for (name, algorithm, key, material) in [
         ("HS384", Algorithm::HS384, &hs, json!({"secret": SECRET})),
@@ -275,6 +277,7 @@ fn every_family_of_algorithms_is_verified() {
         ("RS512", Algorithm::RS512, &rsa, json!({"public_key": RSA_PUBLIC})),
         ("PS256", Algorithm::PS256, &rsa, json!({"public_key": RSA_PUBLIC})),
         ("ES256", Algorithm::ES256, &ec, json!({"public_key": EC_PUBLIC})),
+        ("EdDSA", Algorithm::EdDSA, &ed, json!({"public_key": ED_PUBLIC})),
     ] {
         let mut credential = material;
         credential["key"] = json!("user");
@@ -307,6 +310,41 @@ fn what_cannot_be_verified_is_refused_when_configured() {
         let mut config = base.clone();
         config["algorithm"] = json!(algorithm);
         assert_eq!(identify(&config).err().as_deref(), Some(expected));
+    }
+}
+
+#[test]
+fn one_of_several_ways_is_enough() {
+    let config = json!({"auth_plugins": [{"basic-auth": {}}, {"hmac-auth": {
+        "validate_request_body": true}}, {"key-auth": {"header": "x-key"}}]});
+    let ask = |headers: &[(&'static str, &str)]| {
+        let mut exchange = exchange("key-auth", &json!({"key": "k1"}));
+        let mut request = request("/", headers);
+        let answer = rewrite(&plugin("multi-auth", &config), &mut exchange, &mut request);
+        (read(answer), exchange.consumer.is_some())
+    };
+    assert_eq!(ask(&[("x-key", "k1")]), ((0, String::new()), true));
+    assert_eq!(ask(&[("x-key", "k1"), ("authorization", "Basic x")]).0.0, 0);
+    let failed = "{\"message\":\"Authorization Failed\"}\n".to_owned();
+    assert_eq!(ask(&[("x-key", "k2")]), ((401, failed.clone()), false));
+    assert_eq!(ask(&[]), ((401, failed), false));
+}
+
+#[test]
+fn only_plugins_that_authenticate_count_as_ways() {
+    for (config, reason) in [
+        (json!([{"cors": {}}, {"key-auth": {}}]), "`cors`: it does not authenticate consumers"),
+        (
+            json!([{"key-auth": {}}, {"ldap-auth": {"base_dn": "d", "ldap_uri": "u"}}]),
+            "`ldap-auth`: this gateway does not have it",
+        ),
+        (
+            json!([{"key-auth": {"_meta": {"priority": 1}}}, {}]),
+            "`key-auth`: `_meta` has no effect here",
+        ),
+    ] {
+        let error = super::compile("multi-auth", &json!({"auth_plugins": config}), &Arc::default());
+        assert_eq!(error.err().as_deref(), Some(reason));
     }
 }
 

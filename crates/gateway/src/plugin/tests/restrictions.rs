@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{access, compile, exchange, header, plugin, read, request, response, rewrite};
-use crate::{chain::Links, consumer::Consumer};
+use crate::{consumer::Consumer, plugin::acl::ExternalUser};
 
 /// What a plugin's access phase says to a GET of `/` with these headers.
 fn asked(name: &str, config: &Value, headers: &[(&'static str, &str)]) -> (u16, String) {
@@ -28,7 +28,8 @@ fn restricted(config: &Value, consumer: Option<&str>, method: Method) -> (u16, S
     let mut exchange = exchange();
     exchange.consumer = consumer.map(|name| {
         let group_id = Some("gold".to_owned());
-        Arc::new(Consumer { name: name.into(), custom_id: None, group_id, links: Links::new() })
+        let labels = [("team".to_owned(), "blue".to_owned())].into();
+        Arc::new(Consumer { name: name.into(), group_id, labels, ..Consumer::default() })
     });
     let mut request = request("/", &[]);
     request.set_method(method);
@@ -206,4 +207,79 @@ fn configurations_that_cannot_work_are_refused() {
     assert!(
         refused("uri-blocker", &json!({"block_rules": ["a"], "rejected_code": 1000})).is_some()
     );
+}
+
+/// What acl says to a consumer of the blue team, or to somebody only the provider knows.
+fn judged(config: &Value, user: Option<Value>) -> (u16, String) {
+    let mut exchange = exchange();
+    match user {
+        Some(user) => {
+            exchange.notes.insert(ExternalUser(Arc::new(user)));
+        }
+        None => {
+            let labels = [("team".to_owned(), "blue".to_owned())].into();
+            exchange.consumer = Some(Arc::new(Consumer { labels, ..Consumer::default() }));
+        }
+    }
+    read(access(&plugin("acl", config), &mut exchange, &mut request("/", &[])))
+}
+
+#[test]
+fn consumers_are_let_in_by_their_labels() {
+    let forbidden = told(403, "message", "The consumer is forbidden.");
+    for (config, admitted) in [
+        (json!({"allow_labels": {"team": ["red", "blue"]}}), true),
+        (json!({"allow_labels": {"team": ["red"], "other": ["blue"]}}), false),
+        (json!({"deny_labels": {"team": ["blue"]}}), false),
+        (json!({"deny_labels": {"team": ["red"]}}), true),
+        (json!({"deny_labels": {"team": ["blue"]}, "allow_labels": {"team": ["blue"]}}), false),
+    ] {
+        let expected = if admitted { passed() } else { forbidden.clone() };
+        assert_eq!(judged(&config, None), expected, "{config}");
+    }
+    let own =
+        json!({"deny_labels": {"team": ["blue"]}, "rejected_code": 451, "rejected_msg": "no"});
+    assert_eq!(judged(&own, None), told(451, "message", "no"));
+    let nobody = access(&plugin("acl", &own), &mut exchange(), &mut request("/", &[]));
+    assert_eq!(read(nobody).0, 401);
+}
+
+#[test]
+fn external_users_are_let_in_by_a_field_of_theirs() {
+    for (more, user, admitted) in [
+        (json!({}), json!({"groups": ["a", "blue"]}), true),
+        (json!({}), json!({"groups": "blue"}), true),
+        (json!({}), json!({"groups": "red"}), false),
+        (json!({}), json!({}), false),
+        (
+            json!({"external_user_label_field": "$.x.groups"}),
+            json!({"x": {"groups": ["blue"]}}),
+            true,
+        ),
+        (
+            json!({"external_user_label_field_parser": "segmented_text",
+                "external_user_label_field_separator": ","}),
+            json!({"groups": "red, blue"}),
+            true,
+        ),
+        (
+            json!({"external_user_label_field_parser": "json"}),
+            json!({"groups": "[\"blue\"]"}),
+            true,
+        ),
+        (json!({"external_user_label_field_parser": "table"}), json!({"groups": ["blue"]}), true),
+        (json!({"external_user_label_field_parser": "table"}), json!({"groups": "blue"}), false),
+        (
+            json!({"external_user_label_field": "roles", "external_user_label_field_key": "groups"}),
+            json!({"roles": ["blue"]}),
+            true,
+        ),
+    ] {
+        let mut config = json!({"allow_labels": {"groups": ["blue"]}});
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let status = judged(&config, Some(user.clone())).0;
+        assert_eq!(status, if admitted { 0 } else { 403 }, "{config} {user}");
+    }
+    let path = json!({"allow_labels": {"a": ["b"]}, "external_user_label_field": "$..groups[*]"});
+    assert!(compile("acl", &path, &Arc::default()).is_err());
 }
