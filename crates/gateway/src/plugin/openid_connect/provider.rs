@@ -1,7 +1,11 @@
 //! The identity provider over HTTP: its description, its keys, and what it is asked.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use arc_swap::ArcSwapOption;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, header::AUTHORIZATION};
 use jsonwebtoken::{
@@ -35,8 +39,14 @@ pub struct Provider {
     introspection_auth: Auth,
     introspection_endpoint: Option<String>,
     keys_kept: Duration,
-    known: Mutex<Known>,
+    metadata: Kept<Metadata>,
+    keys: Kept<JwkSet>,
+    /// Lets one ask at a time; holds why the last one got no answer, and when.
+    gate: Mutex<Option<(String, Instant)>>,
 }
+
+/// Something the provider has told, and when.
+type Kept<T> = ArcSwapOption<(Arc<T>, Instant)>;
 
 /// How we say who we are.
 #[derive(Clone, Copy)]
@@ -45,16 +55,8 @@ enum Auth {
     Post,
 }
 
-/// What the provider has told of itself, and when.
-#[derive(Default)]
-struct Known {
-    metadata: Option<(Metadata, Instant)>,
-    keys: Option<(JwkSet, Instant)>,
-    failed: Option<(String, Instant)>,
-}
-
 /// OpenID Connect Discovery, section 3: what is used of it.
-#[derive(Clone, Deserialize)]
+#[derive(Deserialize)]
 pub struct Metadata {
     pub issuer: Option<String>,
     pub authorization_endpoint: Option<String>,
@@ -103,60 +105,68 @@ impl Provider {
             )?,
             introspection_endpoint: config.introspection_endpoint.clone(),
             keys_kept: Duration::from_secs(config.jwk_expires_in),
-            known: Mutex::default(),
+            metadata: Kept::default(),
+            keys: Kept::default(),
+            gate: Mutex::default(),
         })
     }
 
-    /// What the provider says of itself. The error is a sentence for the log.
-    pub async fn metadata(&self) -> Result<Metadata, String> {
-        self.metadata_of(&mut *self.known.lock().await).await
-    }
-
-    async fn metadata_of(&self, known: &mut Known) -> Result<Metadata, String> {
-        if let Some((metadata, read_at)) = &known.metadata
-            && read_at.elapsed() < KEPT
-        {
-            return Ok(metadata.clone());
+    /// What the provider says of itself; what it said last if it does not answer now. The error is
+    /// a sentence for the log.
+    pub async fn metadata(&self) -> Result<Arc<Metadata>, String> {
+        if let Some(metadata) = fresh(&self.metadata, KEPT) {
+            return Ok(metadata);
         }
-        let metadata: Metadata = self.fetch(known, &self.discovery).await?;
-        known.metadata = Some((metadata.clone(), Instant::now()));
-        Ok(metadata)
-    }
-
-    /// Asks for something that is kept; a failure is kept too, for a moment.
-    async fn fetch<T: DeserializeOwned>(&self, known: &mut Known, url: &str) -> Result<T, String> {
-        if let Some((reason, at)) = &known.failed
-            && at.elapsed() < REST
-        {
-            return Err(reason.clone());
+        let mut gate = self.gate.lock().await;
+        if let Some(metadata) = fresh(&self.metadata, KEPT) {
+            return Ok(metadata);
         }
-        let fetched = successful(outbound::send(self.client.get(url)).await);
-        known.failed = fetched.as_ref().err().map(|reason| (reason.clone(), Instant::now()));
-        fetched
+        match self.fetch::<Metadata>(&mut gate, &self.discovery).await {
+            Ok(metadata) => Ok(keep(&self.metadata, Arc::new(metadata))),
+            Err(reason) => {
+                let before = fresh(&self.metadata, Duration::MAX).ok_or(reason)?;
+                Ok(keep(&self.metadata, before))
+            }
+        }
     }
 
     /// The key a token says it is signed with. A key that is not known makes us read the keys
-    /// again, because providers change them, but not as often as somebody likes.
+    /// again, because providers change them, but not as often as somebody likes. Tokens with known
+    /// keys do not wait for that.
     pub async fn key(
         &self,
         token: &Token<'_>,
         algorithm: Algorithm,
     ) -> Result<DecodingKey, String> {
-        let known = &mut *self.known.lock().await;
-        if let Some((keys, read_at)) = &known.keys
-            && read_at.elapsed() < self.keys_kept
+        if let Some(keys) = fresh(&self.keys, self.keys_kept)
+            && let Some(key) = signing_key(&keys, token, algorithm)
         {
-            let found = signing_key(keys, token, algorithm);
-            if found.is_some() || read_at.elapsed() < KEYS_EVERY {
-                return decoding_key(found);
-            }
+            return decoding_key(Some(key));
         }
-        let metadata = self.metadata_of(known).await?;
-        let url = metadata.jwks_uri.ok_or("the provider publishes no keys")?;
-        let keys: JwkSet = self.fetch(known, &url).await?;
-        let key = decoding_key(signing_key(&keys, token, algorithm));
-        known.keys = Some((keys, Instant::now()));
-        key
+        let url = self.metadata().await?.jwks_uri.clone();
+        let url = url.ok_or("the provider publishes no keys")?;
+        let mut gate = self.gate.lock().await;
+        let keys = match fresh(&self.keys, self.keys_kept.min(KEYS_EVERY)) {
+            Some(keys) => keys,
+            None => keep(&self.keys, Arc::new(self.fetch(&mut gate, &url).await?)),
+        };
+        decoding_key(signing_key(&keys, token, algorithm))
+    }
+
+    /// Asks for something that is kept; a failure is kept too, for a moment.
+    async fn fetch<T: DeserializeOwned>(
+        &self,
+        failed: &mut Option<(String, Instant)>,
+        url: &str,
+    ) -> Result<T, String> {
+        if let Some((reason, at)) = failed
+            && at.elapsed() < REST
+        {
+            return Err(reason.clone());
+        }
+        let fetched = successful(outbound::send(self.client.get(url)).await);
+        *failed = fetched.as_ref().err().map(|reason| (reason.clone(), Instant::now()));
+        fetched
     }
 
     /// What the client and the provider share, for tokens that are signed with it.
@@ -168,9 +178,12 @@ impl Provider {
     pub async fn introspect(&self, token: &str, addons: HeaderMap) -> Result<Value, String> {
         let url = match &self.introspection_endpoint {
             Some(url) => url.clone(),
-            None => {
-                self.metadata().await?.introspection_endpoint.ok_or("no introspection endpoint")?
-            }
+            None => self
+                .metadata()
+                .await?
+                .introspection_endpoint
+                .clone()
+                .ok_or("no introspection endpoint")?,
         };
         let form = [("token", token), ("token_type_hint", "access_token")];
         let request = self.form(&url, self.introspection_auth, &form).headers(addons);
@@ -179,23 +192,25 @@ impl Provider {
 
     /// Exchanges what `form` says for tokens.
     pub async fn tokens(&self, form: &[(&str, &str)]) -> Result<Tokens, String> {
-        let url = self.metadata().await?.token_endpoint.ok_or("no token endpoint")?;
+        let url = self.metadata().await?.token_endpoint.clone().ok_or("no token endpoint")?;
         successful(outbound::send(self.form(&url, self.token_auth, form)).await)
     }
 
     /// What the provider tells about a person; None if it tells nothing to anybody.
     pub async fn userinfo(&self, access_token: &str) -> Result<Option<Value>, String> {
-        let Some(url) = self.metadata().await?.userinfo_endpoint else { return Ok(None) };
+        let Some(url) = self.metadata().await?.userinfo_endpoint.clone() else { return Ok(None) };
         successful(outbound::send(self.client.get(url).bearer_auth(access_token)).await).map(Some)
     }
 
     /// Makes a token worthless, if the provider can.
     pub async fn revoke(&self, token: &str) {
-        let Ok(Metadata { revocation_endpoint: Some(url), .. }) = self.metadata().await else {
+        let metadata = self.metadata().await.ok();
+        let Some(url) = metadata.as_ref().and_then(|known| known.revocation_endpoint.as_deref())
+        else {
             return;
         };
         if let Err(error) =
-            outbound::send(self.form(&url, self.token_auth, &[("token", token)])).await
+            outbound::send(self.form(url, self.token_auth, &[("token", token)])).await
         {
             tracing::warn!(error, "a token could not be revoked");
         }
@@ -223,6 +238,18 @@ impl Provider {
             .collect();
         request.header("content-type", "application/x-www-form-urlencoded").body(pairs.join("&"))
     }
+}
+
+/// What was told less than `limit` ago.
+fn fresh<T>(kept: &Kept<T>, limit: Duration) -> Option<Arc<T>> {
+    let kept = kept.load();
+    let (value, told_at) = &**kept.as_ref()?;
+    (told_at.elapsed() < limit).then(|| Arc::clone(value))
+}
+
+fn keep<T>(kept: &Kept<T>, value: Arc<T>) -> Arc<T> {
+    kept.store(Some(Arc::new((Arc::clone(&value), Instant::now()))));
+    value
 }
 
 /// Encodes a text for forms and queries.

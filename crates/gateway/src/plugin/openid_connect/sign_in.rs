@@ -171,7 +171,7 @@ impl SignIn {
     }
 
     async fn send_away(&self, provider: &Provider, visit: &Visit) -> Result<Outcome, String> {
-        let endpoint = provider.metadata().await?.authorization_endpoint;
+        let endpoint = provider.metadata().await?.authorization_endpoint.clone();
         let mut url = parsed(&endpoint.ok_or("the provider has no authorization endpoint")?)?;
         let earlier: Option<Departure> = self.jar.departure(visit);
         let departure = Departure {
@@ -291,7 +291,7 @@ impl SignIn {
             provider.key(&token, algorithm).await?
         };
         self.trust.check(&token, &key, algorithm)?;
-        let issuer = provider.metadata().await?.issuer;
+        let issuer = provider.metadata().await?.issuer.clone();
         let claims = Value::Object(token.claims().clone());
         let audience = claims.get("aud").is_some_and(|aud| names(aud, &provider.client_id));
         let party = token.claim("azp").is_none_or(|azp| azp == provider.client_id);
@@ -340,7 +340,7 @@ impl SignIn {
             }
         }
         let cookies = self.jar.clear(visit);
-        let Some(endpoint) = metadata.end_session_endpoint else {
+        let Some(endpoint) = &metadata.end_session_endpoint else {
             return match &self.after_logout {
                 Some(url) => redirect(url, cookies),
                 None => Ok(Outcome::refused(with(
@@ -349,7 +349,7 @@ impl SignIn {
                 ))),
             };
         };
-        let mut url = endpoint;
+        let mut url = endpoint.clone();
         let mut append = |name: &str, value: &str| {
             url.push(if url.contains('?') { '&' } else { '?' });
             url.push_str(&format!("{name}={}", encoded(value)));
