@@ -129,7 +129,7 @@ impl Default for ApiProxySettings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerHeader {
     /// Empty, as clients written in Go send it when unset, changes nothing.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub mode: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub new_server_header: String,

@@ -70,6 +70,11 @@ fn adapt(flat: &mut Map<String, Value>, source: &Map<String, Value>) {
         // A lower bound on a string compares the number it spells.
         flat.insert("pattern".into(), json!(ID_PATTERN));
     }
+    if flat.get("type") == Some(&json!("integer")) {
+        // A number such as 1e30 is one to JSON Schema, and to nobody else.
+        flat.entry("minimum").or_insert_with(|| json!(i64::MIN));
+        flat.entry("maximum").or_insert_with(|| json!(i64::MAX));
+    }
     if source.get("nullable") == Some(&Value::Bool(true)) {
         if let Some(kind @ Value::String(_)) = flat.get_mut("type") {
             *kind = json!([kind, "null"]);

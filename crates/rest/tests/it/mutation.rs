@@ -89,8 +89,11 @@ fn broken(schema: &Value, value: &Value) -> Vec<Value> {
     if schema["type"].is_string() {
         broken.push(if value.is_object() || value.is_array() { json!("text") } else { json!({}) });
     }
-    broken.extend(number("minimum").map(|least| json!(least - 1)));
-    broken.extend(number("maximum").map(|most| json!(most + 1)));
+    broken.extend(
+        number("minimum").map(|least| least.checked_sub(1).map_or(json!(-1e30), Value::from)),
+    );
+    broken
+        .extend(number("maximum").map(|most| most.checked_add(1).map_or(json!(1e30), Value::from)));
     broken.extend(repeat("maxLength", 1).map(Value::from));
     if number("minLength").is_some_and(|least| least > 0) {
         broken.push(json!(""));
