@@ -205,6 +205,38 @@ pub struct ListenOptions {
     pub threads: usize,
 }
 
+/// How a gateway meets its clients.
+#[derive(Args, Clone)]
+pub struct ClientOptions {
+    /// Speak HTTP/2 without TLS to clients that begin with it.
+    #[arg(long, env = "GANTRY_H2C")]
+    pub h2c: bool,
+    /// Every connection begins with a header of the PROXY protocol, version 1 or 2.
+    #[arg(long, env = "GANTRY_PROXY_PROTOCOL")]
+    pub proxy_protocol: bool,
+    /// Addresses and networks, with commas, whose X-Forwarded headers are believed.
+    #[arg(long, env = "GANTRY_TRUSTED_ADDRESSES", value_delimiter = ',')]
+    pub trusted_addresses: Option<Vec<String>>,
+    /// Longest request target; beyond it the answer is 414.
+    #[arg(long, env = "GANTRY_MAX_TARGET_BYTES", default_value_t = 8 * 1024)]
+    pub max_target_bytes: usize,
+    /// Most bytes of all header fields together; beyond it the answer is 431.
+    #[arg(long, env = "GANTRY_MAX_HEADER_BYTES", default_value_t = 32 * 1024)]
+    pub max_header_bytes: usize,
+    /// Longest request body, beyond it the answer is 413; without it there is no limit.
+    #[arg(long, env = "GANTRY_MAX_BODY_BYTES")]
+    pub max_body_bytes: Option<u64>,
+    /// Seconds a client may keep silent within a request.
+    #[arg(long, env = "GANTRY_READ_TIMEOUT_SECONDS", default_value_t = 60)]
+    pub read_timeout_seconds: u64,
+    /// Seconds a client may take nothing of its response.
+    #[arg(long, env = "GANTRY_SEND_TIMEOUT_SECONDS", default_value_t = 60)]
+    pub send_timeout_seconds: u64,
+    /// Seconds a connection may be idle.
+    #[arg(long, env = "GANTRY_IDLE_TIMEOUT_SECONDS", default_value_t = 60)]
+    pub idle_timeout_seconds: u64,
+}
+
 #[derive(Args, Clone)]
 pub struct GatewayOptions {
     /// File with settings (YAML): the names of flags with underscores. Flags stand above environment
@@ -221,6 +253,14 @@ pub struct GatewayOptions {
     /// File for a line of JSON about each request; `-` is standard output.
     #[arg(long, env = "GANTRY_ACCESS_LOG")]
     pub access_log: Option<PathBuf>,
+    #[command(flatten)]
+    pub clients: ClientOptions,
+    /// Seconds that requests under way may take after the gateway was asked to stop.
+    #[arg(long, env = "GANTRY_GRACE_SECONDS", default_value_t = 30)]
+    pub grace_seconds: u64,
+    /// Take over from the gateway that runs on the same data folder, without refusing a request.
+    #[arg(long)]
+    pub upgrade: bool,
     /// Milliseconds between reports of metrics, whatever the control plane says.
     #[arg(long, env = "GANTRY_METRICS_INTERVAL_MS", hide = true)]
     pub metrics_interval_ms: Option<u64>,

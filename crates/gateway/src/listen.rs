@@ -4,12 +4,20 @@ use std::{io, net::TcpListener, os::fd::AsRawFd, sync::Arc, time::Duration};
 
 use pingora::{
     apps::ServerApp,
-    protocols::{GetSocketDigest, SocketDigest, Stream, l4::stream::Stream as L4Stream},
+    protocols::{
+        GetSocketDigest, SocketDigest, Stream,
+        l4::{socket::SocketAddr, stream::Stream as L4Stream},
+    },
     server::ShutdownWatch,
 };
-use tokio_util::task::TaskTracker;
+use tokio::net::TcpStream;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{status::Gauge, tls::Doorkeeper};
+use crate::{
+    proxy_protocol,
+    status::Gauge,
+    tls::{Doorkeeper, Refused},
+};
 
 /// A client that does not finish its handshake in this time is let go.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -25,6 +33,10 @@ pub struct Port<A> {
     /// Where connections become tasks.
     pub connections: TaskTracker,
     pub gauge: Arc<Gauge>,
+    /// Whether every connection begins with a header of the PROXY protocol.
+    pub proxied: bool,
+    /// When handshakes are no longer waited for.
+    pub leaving: CancellationToken,
 }
 
 /// Accepts connections until `shutdown` turns true.
@@ -32,7 +44,7 @@ pub async fn accept<A>(port: Port<A>, mut shutdown: ShutdownWatch) -> io::Result
 where
     A: ServerApp + Send + Sync + 'static,
 {
-    let Port { listener, door, app, connections, gauge } = port;
+    let Port { listener, door, app, connections, gauge, proxied, leaving } = port;
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     loop {
@@ -49,39 +61,43 @@ where
             }
         };
         let (door, app, shutdown) = (door.clone(), Arc::clone(&app), shutdown.clone());
+        let leaving = leaving.clone();
         let open = gauge.open();
         connections.spawn(async move {
             let _open = open;
-            let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
-            let mut stream = L4Stream::from(socket);
-            stream.set_socket_digest(digest);
-            let _ = stream.set_nodelay();
-            let stream: Stream = match door {
-                None => Box::new(stream),
-                Some(door) => match shake_hands(&door, stream, shutdown.clone()).await {
-                    Ok(stream) => stream,
-                    Err(reason) => return tracing::debug!(%reason, "a TLS handshake failed"),
-                },
+            let opening = open_stream(socket, door.as_deref(), proxied);
+            let opened = tokio::select! {
+                opened = tokio::time::timeout(HANDSHAKE, opening) => opened,
+                () = leaving.cancelled() => return,
             };
-            serve(stream, app, shutdown).await;
+            match opened {
+                Ok(Ok(stream)) => serve(stream, app, shutdown).await,
+                Ok(Err(reason)) => tracing::debug!(%reason, "a connection was not opened"),
+                Err(_) => tracing::debug!("a client took too long to open its connection"),
+            }
         });
     }
 }
 
-/// Opens TLS, unless that takes too long or the gateway is asked to stop.
-async fn shake_hands(
-    door: &Doorkeeper,
-    stream: L4Stream,
-    mut shutdown: ShutdownWatch,
-) -> Result<Stream, String> {
-    tokio::select! {
-        opened = tokio::time::timeout(HANDSHAKE, door.open(stream)) => match opened {
-            Ok(Ok(stream)) => Ok(Box::new(stream)),
-            Ok(Err(reason)) => Err(reason.to_string()),
-            Err(_) => Err("it took too long".to_owned()),
-        },
-        _ = shutdown.wait_for(|ending| *ending) => Err("the gateway is stopping".to_owned()),
+/// Hears who the client is, and opens TLS.
+async fn open_stream(
+    socket: TcpStream,
+    door: Option<&Doorkeeper>,
+    proxied: bool,
+) -> Result<Stream, Refused> {
+    let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
+    let mut stream = L4Stream::from(socket);
+    if proxied && let Some(way) = proxy_protocol::read(&mut stream).await? {
+        // Nobody else can have set them yet.
+        let _ = digest.peer_addr.set(Some(SocketAddr::Inet(way.client)));
+        let _ = digest.local_addr.set(Some(SocketAddr::Inet(way.server)));
     }
+    stream.set_socket_digest(digest);
+    let _ = stream.set_nodelay();
+    Ok(match door {
+        None => Box::new(stream),
+        Some(door) => Box::new(door.open(stream).await?),
+    })
 }
 
 /// Serves a connection request by request.

@@ -27,8 +27,55 @@ pub struct Options {
     pub access_log: Option<PathBuf>,
     /// The server name to assume for clients that name none.
     pub fallback_server_name: Option<String>,
+    pub clients: ClientOptions,
+    /// How long requests under way may take after the shutdown was asked for.
+    pub grace: Duration,
+    /// Take the listening sockets of the gateway over that runs on the same data directory.
+    pub upgrade: bool,
     /// Called once with the real addresses, when all listeners are bound.
     pub on_bound: Option<Box<dyn FnOnce(Bound) + Send>>,
+}
+
+/// How clients are met. The defaults are those of nginx.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// Longest request target; beyond it the answer is 414.
+    pub target_bytes: usize,
+    /// All header fields together; beyond it the answer is 431.
+    pub header_bytes: usize,
+    /// Longest request body, unless the plugin client-control says otherwise; beyond it the answer is
+    /// 413. None is no limit.
+    pub body_bytes: Option<u64>,
+    /// Longest silence within a request; then the answer is 408.
+    pub read_timeout: Duration,
+    /// Longest wait for a client that takes nothing of its response.
+    pub send_timeout: Duration,
+    /// How long a connection may be idle.
+    pub idle_timeout: Duration,
+    /// Speak HTTP/2 without TLS to clients that begin with it.
+    pub h2c: bool,
+    /// Every connection begins with a header of the PROXY protocol, version 1 or 2.
+    pub proxy_protocol: bool,
+    /// Peers whose `X-Forwarded-*` are believed; others cannot even extend the chain of
+    /// `X-Forwarded-For`. None: nobody's are believed, but the chain grows.
+    pub trusted_addresses: Option<Vec<String>>,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        let minute = Duration::from_secs(60);
+        Self {
+            target_bytes: 8 * 1024,
+            header_bytes: 32 * 1024,
+            body_bytes: None,
+            read_timeout: minute,
+            send_timeout: minute,
+            idle_timeout: minute,
+            h2c: false,
+            proxy_protocol: false,
+            trusted_addresses: None,
+        }
+    }
 }
 
 /// The addresses a gateway listens on.

@@ -26,13 +26,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     cache::{Cache, Saved},
     configuration::Configuration,
+    handover,
     heartbeat::Heartbeat,
     listen::{self, Port},
     machine,
     metrics::{Orders, Reports},
     monitor::Monitor,
-    options::{Bound, Options},
-    proxy::Proxy,
+    options::Options,
+    proxy::{Clients, Proxy},
+    sockets::Sockets,
     state::State,
     sync::{self, Change, SourceTls, Update},
     tls::Doorkeeper,
@@ -47,6 +49,12 @@ pub enum Error {
     Data { path: String, error: io::Error },
     #[error("the client for heartbeats: {0}")]
     Client(#[from] reqwest::Error),
+    #[error("the settings for clients: {0}")]
+    Clients(String),
+    #[error("there is no gateway to take over from: {0}")]
+    Upgrade(io::Error),
+    #[error("no configuration was loaded in time")]
+    NotReady,
     #[error("the gateway's certificate: {0}")]
     Certificate(String),
     #[error("{0}")]
@@ -55,10 +63,15 @@ pub enum Error {
     Thread,
 }
 
-/// Requests under way get this long after the shutdown was asked for.
-const GRACE: Duration = Duration::from_secs(3);
-/// What they leave to be logged gets this long after them.
+/// What requests leave to be logged gets this long after them.
 const FLUSH: Duration = Duration::from_secs(5);
+/// What reports and saves gets this long after the shutdown was asked for.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+/// Where a successor serves already, connections that are kept alive get this long to send another
+/// request, which is answered as their last one.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// A successor that has no configuration after this time gives up.
+const READY: Duration = Duration::from_secs(60);
 /// Updates that may wait to be applied; the source is slowed down beyond.
 const UPDATES: usize = 64;
 /// Retries are counted by ourselves; Pingora's own limit must never be the smaller one.
@@ -69,7 +82,7 @@ const TRIES_MAX: usize = 10_000;
 pub fn run(mut options: Options, shutdown: CancellationToken) -> Result<(), Error> {
     // An error means that the process has chosen its provider already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let sockets = Sockets::bind(&options)?;
+    let (sockets, predecessor) = Sockets::open(&options)?;
     let bound = sockets.bound()?;
     let background = runtime()?;
     let https_port = bound.https.map(|address| address.port());
@@ -77,9 +90,10 @@ pub fn run(mut options: Options, shutdown: CancellationToken) -> Result<(), Erro
     let state = Arc::new(State::new(https_port, background.handle().clone(), access_log));
     // What the disk has is in force before the first connection is accepted.
     let disk = Disk::load(&options, &state)?;
-    if let Some(on_bound) = options.on_bound.take() {
-        on_bound(bound);
-    }
+    let clients = Arc::new(Clients::compile(&options.clients).map_err(Error::Clients)?);
+    let on_bound = options.on_bound.take();
+    let grace = options.grace;
+    let relieved = CancellationToken::new();
     let threads = options.threads.or_else(|| thread::available_parallelism().ok().map(usize::from));
     let door = Arc::new(Doorkeeper {
         state: Arc::clone(&state),
@@ -92,16 +106,35 @@ pub fn run(mut options: Options, shutdown: CancellationToken) -> Result<(), Erro
             https: sockets.https.as_ref().map(TcpListener::try_clone).transpose()?,
             state: Arc::clone(&state),
             door: Arc::clone(&door),
+            clients: Arc::clone(&clients),
             shutdown: shutdown.clone(),
+            relieved: relieved.clone(),
+            grace,
         };
-        let builder = thread::Builder::new().name(format!("gateway-{number}"));
-        workers.push(builder.spawn(move || worker.run())?);
+        workers.push((format!("gateway-{number}"), worker));
     }
     let quiet = CancellationToken::new();
     let keeper = thread::Builder::new().name("gateway-control".to_owned()).spawn({
-        let endings = Endings { shutdown, quiet: quiet.clone() };
+        let endings = Endings { shutdown: shutdown.clone(), relieved, quiet: quiet.clone() };
+        let state = Arc::clone(&state);
         move || control(background, options, sockets, &state, disk, &endings)
     })?;
+    // Whatever fails from here on ends everything.
+    let stopped = shutdown.clone();
+    let _ending = (shutdown.drop_guard(), quiet.clone().drop_guard());
+    if predecessor.is_some() {
+        wait_until_ready(&state, &stopped)?;
+    }
+    let spawn = |(name, worker): (String, Worker)| {
+        thread::Builder::new().name(name).spawn(move || worker.run())
+    };
+    let workers = workers.into_iter().map(spawn).collect::<Result<Vec<_>, _>>()?;
+    if let Some(predecessor) = predecessor {
+        handover::dismiss(predecessor)?;
+    }
+    if let Some(on_bound) = on_bound {
+        on_bound(bound);
+    }
     let mut outcome = Ok(());
     for worker in workers {
         let ended = worker.join().map_err(|_| Error::Thread).flatten();
@@ -115,45 +148,10 @@ pub fn run(mut options: Options, shutdown: CancellationToken) -> Result<(), Erro
 struct Endings {
     /// Nothing new is to begin.
     shutdown: CancellationToken,
+    /// A successor serves; cancelled before `shutdown`.
+    relieved: CancellationToken,
     /// Nothing happens any more.
     quiet: CancellationToken,
-}
-
-struct Sockets {
-    http: Option<TcpListener>,
-    https: Option<TcpListener>,
-    status: Option<TcpListener>,
-}
-
-impl Sockets {
-    fn bind(options: &Options) -> Result<Self, Error> {
-        let bind = |address: Option<SocketAddr>| {
-            let listen = |address| {
-                TcpListener::bind(address).map_err(|error| Error::Listen { address, error })
-            };
-            address.map(listen).transpose()
-        };
-        Ok(Self {
-            http: bind(options.http)?,
-            https: bind(options.https)?,
-            status: bind(options.status)?,
-        })
-    }
-
-    /// The others are closed here: workers have their own.
-    fn into_status(self) -> Option<TcpListener> {
-        self.status
-    }
-
-    fn bound(&self) -> io::Result<Bound> {
-        let address =
-            |socket: &Option<TcpListener>| socket.as_ref().map(TcpListener::local_addr).transpose();
-        Ok(Bound {
-            http: address(&self.http)?,
-            https: address(&self.https)?,
-            status: address(&self.status)?,
-        })
-    }
 }
 
 /// One thread that serves requests.
@@ -162,15 +160,20 @@ struct Worker {
     https: Option<TcpListener>,
     state: Arc<State>,
     door: Arc<Doorkeeper>,
+    clients: Arc<Clients>,
     shutdown: CancellationToken,
+    /// Cancelled before `shutdown` if a successor serves.
+    relieved: CancellationToken,
+    grace: Duration,
 }
 
 impl Worker {
     fn run(self) -> Result<(), Error> {
         let runtime = runtime()?;
         let connections = TaskTracker::new();
+        let grace = self.grace;
         let outcome = runtime.block_on(self.serve(connections.clone()));
-        end(runtime, &connections);
+        end(runtime, &connections, grace);
         outcome
     }
 
@@ -178,7 +181,12 @@ impl Worker {
         let conf =
             Arc::new(ServerConf { threads: 1, max_retries: TRIES_MAX, ..ServerConf::default() });
         let gauge = Arc::clone(&self.state.status.connections);
-        let app = Arc::new(http_proxy(&conf, Proxy { state: self.state }));
+        let proxied = self.clients.proxied();
+        let mut app =
+            http_proxy(&conf, Proxy { state: self.state, clients: Arc::clone(&self.clients) });
+        app.server_options = Some(self.clients.server_options());
+        let app = Arc::new(app);
+        let leaving = CancellationToken::new();
         let (ending, watched) = shutdown_watch(self.shutdown);
         let doors = [(self.http, None), (self.https, Some(self.door))];
         let accepting = doors.into_iter().filter_map(|(socket, door)| {
@@ -188,11 +196,18 @@ impl Worker {
                 app: Arc::clone(&app),
                 connections: connections.clone(),
                 gauge: Arc::clone(&gauge),
+                proxied,
+                leaving: leaving.clone(),
             };
             Some(listen::accept(port, watched.clone()))
         });
         let outcome = futures::future::try_join_all(accepting).await;
         ending.abort();
+        if self.relieved.is_cancelled() {
+            connections.close();
+            let _ = tokio::time::timeout(FAREWELL, connections.wait()).await;
+        }
+        leaving.cancel();
         app.http_cleanup().await;
         outcome?;
         Ok(())
@@ -214,10 +229,23 @@ fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
+/// Waits until there is a configuration to serve.
+fn wait_until_ready(state: &State, shutdown: &CancellationToken) -> Result<(), Error> {
+    let mut applied = state.status.watch();
+    runtime()?.block_on(async {
+        tokio::select! {
+            ready = tokio::time::timeout(READY, applied.wait_for(|applied| applied.revision > 0)) => {
+                ready.map(drop).map_err(|_| Error::NotReady)
+            }
+            () = shutdown.cancelled() => Err(Error::NotReady),
+        }
+    })
+}
+
 /// Lets connections come to their end, for a while.
-fn end(runtime: Runtime, connections: &TaskTracker) {
+fn end(runtime: Runtime, connections: &TaskTracker, grace: Duration) {
     connections.close();
-    let waited = runtime.block_on(async { tokio::time::timeout(GRACE, connections.wait()).await });
+    let waited = runtime.block_on(async { tokio::time::timeout(grace, connections.wait()).await });
     if waited.is_err() {
         tracing::warn!("connections are cut that did not end in time");
     }
@@ -232,10 +260,16 @@ fn control(
     sockets: Sockets,
     state: &Arc<State>,
     disk: Disk,
-    Endings { shutdown, quiet }: &Endings,
+    Endings { shutdown, relieved, quiet }: &Endings,
 ) -> Result<(), Error> {
     // If control fails, the workers must not go on without it.
     let _ending = shutdown.clone().drop_guard();
+    let successor = handover::wait(
+        handover::path(&options.data_dir),
+        sockets.clones()?,
+        shutdown.clone(),
+        relieved.clone(),
+    );
     let bound = sockets.bound()?;
     let status = sockets.into_status();
     let Disk { cache, configuration, instance_id } = disk;
@@ -264,10 +298,13 @@ fn control(
                 // Answers are ready at once, so whatever is open at the end is idle: no wait.
                 connections: TaskTracker::new(),
                 gauge: Arc::default(),
+                proxied: false,
+                leaving: shutdown.clone(),
             };
             let (_, watched) = shutdown_watch(shutdown.clone());
             connections.spawn(listen::accept(port, watched));
         }
+        connections.spawn(successor);
         let (saver, saved) = watch::channel(Saved::default());
         let saving = tokio::spawn(cache.keep(saved, Arc::clone(&state.status), shutdown.clone()));
         let mut keeper = Keeper { configuration, state: Arc::clone(state), saver };
@@ -284,7 +321,7 @@ fn control(
         state.shared.logs.close(FLUSH).await;
         saved.map_err(|_| Error::Thread)
     });
-    end(runtime, &connections);
+    end(runtime, &connections, LAST_WORDS);
     outcome
 }
 

@@ -48,7 +48,7 @@ impl Default for Snapshot {
 /// Why a route has no upstream to offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoUpstream {
-    /// Neither route nor service has one, or it has no nodes: 503.
+    /// Neither route nor service has one: 503.
     None,
     /// The one that is referred to does not exist: 502.
     Dangling,
@@ -58,11 +58,10 @@ impl Snapshot {
     /// The upstream a route leads to.
     pub fn upstream(&self, route: &Route) -> Result<Arc<Upstream>, NoUpstream> {
         use crate::route::Target;
-        let upstream = match &route.target {
-            Target::None => return Err(NoUpstream::None),
-            Target::Inline(upstream) => Arc::clone(upstream),
-            Target::Id(id) => self.upstreams.get(id).cloned().ok_or(NoUpstream::Dangling)?,
-        };
-        if upstream.nodes.is_empty() { Err(NoUpstream::None) } else { Ok(upstream) }
+        match &route.target {
+            Target::None => Err(NoUpstream::None),
+            Target::Inline(upstream) => Ok(Arc::clone(upstream)),
+            Target::Id(id) => self.upstreams.get(id).cloned().ok_or(NoUpstream::Dangling),
+        }
     }
 }

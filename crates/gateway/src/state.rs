@@ -11,14 +11,12 @@ use crate::{
     plugin::{Background, Shared},
     snapshot::Snapshot,
     status::Status,
-    upstream::Resolver,
 };
 
 /// One running gateway.
 #[derive(Default)]
 pub struct State {
     current: ArcSwap<Snapshot>,
-    pub resolver: Resolver,
     pub status: Arc<Status>,
     pub shared: Arc<Shared>,
     /// None if it is switched off.
@@ -53,14 +51,18 @@ impl State {
         let mut text = self.shared.metrics.render();
         self.status.render(&mut text);
         self.shared.logs.render(&mut text);
+        self.shared.upstreams.render(&mut text);
         text
     }
 
     /// The state for people and scripts.
     #[must_use]
     pub fn describe(&self) -> Value {
+        let upstreams = &self.shared.upstreams;
         let mut state = self.status.describe();
         state["log_entries"] = self.shared.logs.describe();
+        state["health"] = upstreams.roster.describe();
+        state["registries"] = upstreams.directory.describe();
         state
     }
 

@@ -89,10 +89,16 @@ impl Process {
     }
 
     /// SIGTERM, then waits for the end.
-    pub async fn stop(mut self) -> ExitStatus {
+    pub async fn stop(self) -> ExitStatus {
         let pid = self.pid().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status().await;
         assert!(sent.is_ok_and(|status| status.success()), "SIGTERM reaches process {pid}");
+        self.ended().await
+    }
+
+    /// Waits for an end that was brought about in another way.
+    pub async fn ended(mut self) -> ExitStatus {
+        let pid = self.pid();
         tokio::time::timeout(Duration::from_secs(30), self.child.wait())
             .await
             .unwrap_or_else(|_| panic!("{pid} did not stop: {}", self.log()))

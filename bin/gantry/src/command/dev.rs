@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
 use gantry_app::gateway::{identify_certificate, issue_certificate};
 use gantry_app::sample::{self, Sample};
@@ -98,6 +99,9 @@ async fn start_gateway(
         instance_id: None,
         threads: None,
         fallback_server_name: None,
+        clients: gantry_gateway::ClientOptions::default(),
+        grace: Duration::from_secs(3),
+        upgrade: false,
         // The receiver waits below, or nobody cares any more.
         on_bound: Some(Box::new(move |bound| {
             let _ = sender.send(bound);
@@ -145,8 +149,8 @@ async fn kept_identity(app: &App, folder: &Path) -> Option<SourceTls> {
 async fn applied(app: &App) -> Outcome {
     let cluster: Id = first_cluster(app).await?;
     let cx = Cx::system(app, "devStart");
-    let limit = tokio::time::Instant::now() + std::time::Duration::from_secs(15);
-    let mut tick = tokio::time::interval(std::time::Duration::from_millis(20));
+    let limit = tokio::time::Instant::now() + Duration::from_secs(15);
+    let mut tick = tokio::time::interval(Duration::from_millis(20));
     loop {
         tick.tick().await;
         let newest = gantry_app::cluster::get(&cx, cluster).await?.config_version;

@@ -7,13 +7,15 @@ use gantry_gateway::{Bound, Etcd, Login, Options, Source, SourceTls};
 
 use super::{Outcome, runtime};
 use crate::lifecycle::shutdown_on_signal;
-use crate::options::{GatewayOptions, ListenOptions, SourceOptions};
+use crate::options::{ClientOptions, GatewayOptions, ListenOptions, SourceOptions};
 use crate::ready::Ready;
 
 /// Runs until a signal.
 pub fn run(options: GatewayOptions) -> Outcome {
-    let GatewayOptions { config: _, data, listen, source, access_log, metrics_interval_ms } =
-        options;
+    let GatewayOptions {
+        data, listen, source, access_log, clients, grace_seconds, upgrade, ..
+    } = options;
+    let metrics_interval = options.metrics_interval_ms.map(Duration::from_millis);
     let ListenOptions { listen_http, listen_https, listen_status, threads } = listen;
     let runtime = runtime()?;
     let shutdown = runtime.block_on(async {
@@ -28,11 +30,14 @@ pub fn run(options: GatewayOptions) -> Outcome {
             data_dir: data,
             heartbeat: source.control_plane.clone(),
             source: follow(source)?,
-            metrics_interval: metrics_interval_ms.map(Duration::from_millis),
+            metrics_interval,
             instance_id: None,
             access_log,
             threads: (threads > 0).then_some(threads),
             fallback_server_name: None,
+            clients: meet(clients),
+            grace: Duration::from_secs(grace_seconds),
+            upgrade,
             on_bound: Some(Box::new(|bound| ready(Ready::default(), bound).print())),
         },
         shutdown,
@@ -61,6 +66,20 @@ fn outlive_hangups() -> std::io::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move { while hangup.recv().await.is_some() {} });
     Ok(())
+}
+
+fn meet(options: ClientOptions) -> gantry_gateway::ClientOptions {
+    gantry_gateway::ClientOptions {
+        target_bytes: options.max_target_bytes,
+        header_bytes: options.max_header_bytes,
+        body_bytes: options.max_body_bytes,
+        read_timeout: Duration::from_secs(options.read_timeout_seconds),
+        send_timeout: Duration::from_secs(options.send_timeout_seconds),
+        idle_timeout: Duration::from_secs(options.idle_timeout_seconds),
+        h2c: options.h2c,
+        proxy_protocol: options.proxy_protocol,
+        trusted_addresses: options.trusted_addresses,
+    }
 }
 
 fn follow(options: SourceOptions) -> Outcome<Source> {

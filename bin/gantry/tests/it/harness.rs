@@ -151,33 +151,49 @@ pub struct Gateway {
 
 impl Gateway {
     pub async fn start(&mut self) {
-        let path = |name: &str| self.folder.join(name).display().to_string();
-        let (data, cert, key, ca) =
-            (path("data"), path("tls.crt"), path("tls.key"), path("ca.crt"));
-        let arguments = [
-            "gateway",
-            "--data",
-            &data,
-            "--control-plane",
-            &self.dp,
-            "--tls-cert",
-            &cert,
-            "--tls-key",
-            &key,
-            "--tls-ca",
-            &ca,
-            "--listen-http",
-            "127.0.0.1:0",
-            "--listen-https",
-            "127.0.0.1:0",
-            "--listen-status",
-            "127.0.0.1:0",
-            "--threads",
-            "1",
-            "--metrics-interval-ms",
-            "100",
-        ];
+        let anywhere = ["http", "https", "status"].map(|_| "127.0.0.1:0".to_owned());
+        let arguments = self.arguments(anywhere);
         self.process = Some(Process::start(BINARY, &arguments, &self.folder).await);
+    }
+
+    /// Starts a successor on the same addresses; answers the process from before, which ends.
+    pub async fn upgrade(&mut self) -> Process {
+        let mut arguments =
+            self.arguments(["http", "https", "status"].map(|name| self.address(name)));
+        arguments.push("--upgrade".to_owned());
+        let successor = Process::start(BINARY, &arguments, &self.folder).await;
+        self.process.replace(successor).expect("a running gateway")
+    }
+
+    /// Starts a successor that is expected to fail; answers what it says.
+    pub async fn try_upgrade(&self, more: &[&str]) -> String {
+        let mut arguments =
+            self.arguments(["http", "https", "status"].map(|name| self.address(name)));
+        arguments.push("--upgrade".to_owned());
+        arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
+        let output = tokio::process::Command::new(BINARY).args(arguments).output().await;
+        let output = output.expect("the binary starts");
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// The command line for listeners at these addresses.
+    fn arguments(&self, [http, https, status]: [String; 3]) -> Vec<String> {
+        let path = |name: &str| self.folder.join(name).display().to_string();
+        let pairs = [
+            ("--data", path("data")),
+            ("--control-plane", self.dp.clone()),
+            ("--tls-cert", path("tls.crt")),
+            ("--tls-key", path("tls.key")),
+            ("--tls-ca", path("ca.crt")),
+            ("--listen-http", http),
+            ("--listen-https", https),
+            ("--listen-status", status),
+            ("--threads", "1".to_owned()),
+            ("--metrics-interval-ms", "100".to_owned()),
+        ];
+        let words = pairs.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
+        std::iter::once("gateway".to_owned()).chain(words).collect()
     }
 
     pub async fn kill(&mut self) {

@@ -12,4 +12,5 @@ mod plugins;
 mod real_etcd;
 mod standalone;
 mod tls;
+mod upgrade;
 mod walking;

@@ -1,5 +1,6 @@
 //! One resource in, what requests need out. Pure: the same text compiles to the same thing.
 
+mod checks;
 mod plugins;
 mod ssl;
 mod upstream;
@@ -19,6 +20,7 @@ use crate::{
     plugin::Shared,
     route::{Broken, Route, RouteParts, Target},
     secrets::Secrets,
+    upstream::Upstream,
 };
 
 /// What compiling plugins needs besides their configuration.
@@ -48,8 +50,14 @@ impl Bench {
     /// Compiles a service.
     pub fn service(&self, source: resource::Service) -> Result<Compiled<Service>, String> {
         let mut problems = Vec::new();
-        let target = target(source.upstream_id.as_ref(), source.upstream.as_ref(), &mut problems)?;
-        let links = self.links(&format!("services/{}", source.id), &source.plugins, &mut problems);
+        let key = format!("services/{}", source.id);
+        let target = self.target(
+            &key,
+            source.upstream_id.as_ref(),
+            source.upstream.as_ref(),
+            &mut problems,
+        )?;
+        let links = self.links(&key, &source.plugins, &mut problems);
         Ok(Compiled { value: Service { source, links, target }, problems })
     }
 
@@ -62,12 +70,18 @@ impl Bench {
         plugin_config: Option<&Links>,
     ) -> Result<Compiled<Route>, String> {
         let mut problems = Vec::new();
-        let own = target(source.upstream_id.as_ref(), source.upstream.as_ref(), &mut problems)?;
+        let key = format!("routes/{}", source.id);
+        let own = self.target(
+            &key,
+            source.upstream_id.as_ref(),
+            source.upstream.as_ref(),
+            &mut problems,
+        )?;
         let mut links = service.map(|service| service.links.clone()).unwrap_or_default();
         links.extend(
             plugin_config.into_iter().flatten().map(|(name, link)| (*name, Arc::clone(link))),
         );
-        links.extend(self.links(&format!("routes/{}", source.id), &source.plugins, &mut problems));
+        links.extend(self.links(&key, &source.plugins, &mut problems));
         let broken = broken(source, service.is_some(), plugin_config.is_some());
         problems.extend(broken.map(|broken| broken.to_string()));
         let hosts = match service {
@@ -93,21 +107,32 @@ impl Bench {
         };
         Ok(Compiled { value: Route::from(parts), problems })
     }
-}
 
-/// `upstream_id` goes before `upstream` of the same object.
-fn target(
-    id: Option<&String>,
-    inline: Option<&resource::Upstream>,
-    problems: &mut Vec<String>,
-) -> Result<Target, String> {
-    match (id, inline) {
-        (Some(id), _) => Ok(Target::Id(id.clone())),
-        (None, None) => Ok(Target::None),
-        (None, Some(source)) => {
-            let compiled = upstream(source)?;
-            problems.extend(compiled.problems);
-            Ok(Target::Inline(Arc::new(compiled.value)))
+    /// Compiles the upstream at `key`, such as `upstreams/7`.
+    pub fn upstream(
+        &self,
+        key: &str,
+        source: &resource::Upstream,
+    ) -> Result<Compiled<Arc<Upstream>>, String> {
+        upstream(source, &format!("{}{key}", self.directory), &self.shared)
+    }
+
+    /// `upstream_id` goes before `upstream` of the same object.
+    fn target(
+        &self,
+        key: &str,
+        id: Option<&String>,
+        inline: Option<&resource::Upstream>,
+        problems: &mut Vec<String>,
+    ) -> Result<Target, String> {
+        match (id, inline) {
+            (Some(id), _) => Ok(Target::Id(id.clone())),
+            (None, None) => Ok(Target::None),
+            (None, Some(source)) => {
+                let compiled = self.upstream(key, source)?;
+                problems.extend(compiled.problems);
+                Ok(Target::Inline(compiled.value))
+            }
         }
     }
 }

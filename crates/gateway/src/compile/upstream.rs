@@ -1,50 +1,119 @@
-//! Upstreams: nodes with addresses and ports, balancer, timeouts.
+//! Upstreams: nodes with addresses and ports, balancer, timeouts, health checks, discovery.
 
-use std::{cmp::Reverse, net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use ahash::RandomState;
+use arc_swap::ArcSwap;
 use gantry_routing::resource::{self, PassHost as Pass, Scheme};
 use http::HeaderValue;
+use tokio_util::sync::CancellationToken;
 
-use super::{Compiled, ssl::cert_key};
+use super::{Compiled, checks, ssl::cert_key};
 use crate::{
+    plugin::Shared,
     template::Template,
     upstream::{
-        Balancer, ClientCertificate, HashOn, Node, PassHost, Timeouts, Upstream, UpstreamTls,
+        Balancing, ClientCertificate, HashOn, Members, Node, PassHost, Pool, Source, Timeouts,
+        Upstream, UpstreamTls, endpoint_nodes, follow,
     },
 };
 
 /// How long an unused connection is kept unless the configuration says.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Compiles an upstream.
-pub fn upstream(source: &resource::Upstream) -> Result<Compiled<Upstream>, String> {
+/// Compiles the upstream that the resource at `owner` holds, such as `/apisix/routes/7`.
+pub fn upstream(
+    source: &resource::Upstream,
+    owner: &str,
+    shared: &Shared,
+) -> Result<Compiled<Arc<Upstream>>, String> {
     let mut problems = Vec::new();
-    let nodes = nodes(source)?;
+    let balancing = balancing(source, &mut problems);
+    let mut nodes = nodes(source)?;
+    let discovery = discovery(source, shared, &mut problems)?;
+    if let Some(Source::Registry(endpoints)) = &discovery {
+        nodes = endpoint_nodes(&endpoints.borrow());
+    }
     let pool = source.keepalive_pool;
-    let value = Upstream {
+    let stop = CancellationToken::new();
+    let value = Arc::new(Upstream {
         id: source.id.clone(),
         name: source.name.clone(),
-        balancer: balancer(source, &nodes, &mut problems),
         tls: tls(source)?,
         http2: matches!(source.scheme, Scheme::Grpc | Scheme::Grpcs),
         pass_host: pass_host(source)?,
-        retries: source.retries.map_or(nodes.len().saturating_sub(1), |retries| retries as usize),
+        retries: source.retries.map(|retries| retries as usize),
         retry_timeout: (source.retry_timeout > 0.0).then(|| seconds(source.retry_timeout)),
         timeouts: source.timeout.map(timeouts).unwrap_or_default(),
         idle_timeout: pool.map_or(IDLE, |pool| seconds(pool.idle_timeout)),
-        nodes,
-    };
-    if source.nodes.is_none() {
-        problems.push("service discovery is not supported: there are no nodes".to_owned());
-    }
-    if source.checks.is_some() {
-        problems.push("health checks are not supported: all nodes count as healthy".to_owned());
+        connection_group: pool.map_or(0, connection_group),
+        pool: ArcSwap::from_pointee(Pool::new(Vec::new(), &balancing)),
+        members: members(source, owner, &balancing, shared)?,
+        following: discovery.is_some().then(|| stop.clone().drop_guard()),
+        balancing,
+    });
+    // Last, because nodes that are not listed lose their standing.
+    value.fill(nodes);
+    if let Some(discovery) = discovery {
+        let resolver = shared.upstreams.resolver.clone();
+        let following = follow(Arc::downgrade(&value), discovery, resolver);
+        shared.background.spawn(async move {
+            tokio::select! { () = following => {}, () = stop.cancelled() => {} }
+        });
     }
     Ok(Compiled { value, problems })
 }
 
+/// Members have a place to be found at again only if there is something to remember of them.
+fn members(
+    source: &resource::Upstream,
+    owner: &str,
+    balancing: &Balancing,
+    shared: &Shared,
+) -> Result<Arc<Members>, String> {
+    let checks = source.checks.as_ref().map(|checks| checks::checks(checks, source)).transpose()?;
+    if checks.is_none() && !matches!(balancing, Balancing::LeastBusy | Balancing::Fastest) {
+        return Ok(Arc::default());
+    }
+    let Shared { upstreams, background, .. } = shared;
+    Ok(upstreams.roster.members(owner, checks, background, &upstreams.resolver))
+}
+
+/// Where nodes come from that the configuration does not name.
+fn discovery(
+    source: &resource::Upstream,
+    shared: &Shared,
+    problems: &mut Vec<String>,
+) -> Result<Option<Source>, String> {
+    let (None, Some(name)) = (&source.nodes, &source.service_name) else { return Ok(None) };
+    match source.discovery_type.as_deref() {
+        Some("kubernetes") => {
+            shared.upstreams.directory.subscribe(name).map(Source::Registry).map(Some)
+        }
+        Some("dns") => {
+            let (name, port) = match name.rsplit_once(':') {
+                Some((name, port)) => (name, port.parse().ok()),
+                None => (name.as_str(), source.scheme.port()),
+            };
+            let port = port.ok_or_else(|| format!("`service_name`: `{name}` needs a port"))?;
+            Ok(Some(Source::Name(name.to_owned(), port)))
+        }
+        other => {
+            let kind = other.unwrap_or("none");
+            problems.push(format!("discovery by `{kind}` is not supported: there are no nodes"));
+            Ok(None)
+        }
+    }
+}
+
+/// Upstreams with the same settings share connections, because Pingora's pool knows no others.
+fn connection_group(pool: resource::KeepalivePool) -> u64 {
+    let settings = (pool.size, pool.requests, pool.idle_timeout.to_bits());
+    RandomState::with_seeds(1, 2, 3, 4).hash_one(settings)
+}
+
 /// Seconds as they stand in configuration; absurd ones become the longest that make sense.
-fn seconds(seconds: f64) -> Duration {
+pub(super) fn seconds(seconds: f64) -> Duration {
     const DAY: f64 = 86_400.0;
     Duration::from_secs_f64(seconds.clamp(0.0, DAY))
 }
@@ -63,28 +132,22 @@ fn nodes(source: &resource::Upstream) -> Result<Vec<Node>, String> {
     let compile = |node: &resource::Node| {
         let port = node.port.or_else(|| source.scheme.port());
         let host = node.host.trim_start_matches('[').trim_end_matches(']');
-        Ok(Node {
-            host: host.to_owned(),
-            port: port.ok_or_else(|| format!("the node `{}` has no port", node.host))?,
-            ip: host.parse::<IpAddr>().ok(),
-            weight: node.weight,
-            priority: node.priority,
-        })
+        let port = port.ok_or_else(|| format!("the node `{}` has no port", node.host))?;
+        let (weight, priority) = (node.weight, node.priority);
+        Ok(Node { weight, priority, ..Node::new(host.to_owned(), port) })
     };
-    let mut nodes: Vec<Node> =
-        source.nodes.iter().flatten().map(compile).collect::<Result<_, String>>()?;
-    nodes.sort_by_key(|node| Reverse(node.priority));
-    Ok(nodes)
+    source.nodes.iter().flatten().map(compile).collect()
 }
 
-fn balancer(source: &resource::Upstream, nodes: &[Node], problems: &mut Vec<String>) -> Balancer {
+fn balancing(source: &resource::Upstream, problems: &mut Vec<String>) -> Balancing {
     match &*source.balancer {
-        "chash" => Balancer::hash(nodes, &hash_on(source)),
-        "least_conn" => Balancer::least_busy(nodes),
-        "roundrobin" => Balancer::round_robin(nodes),
+        "chash" => Balancing::Hash(hash_on(source)),
+        "least_conn" => Balancing::LeastBusy,
+        "ewma" => Balancing::Fastest,
+        "roundrobin" => Balancing::RoundRobin,
         other => {
             problems.push(format!("the type `{other}` is not supported: nodes take turns"));
-            Balancer::round_robin(nodes)
+            Balancing::RoundRobin
         }
     }
 }

@@ -25,11 +25,15 @@ use crate::{
     snapshot::Snapshot,
     status::{Applied, Problem},
     sync::Change,
+    upstream::Registry,
 };
 use people::People;
 
 /// What gateways write themselves beside the configuration: no part of it.
 const REPORTS: &str = "data_plane/";
+
+/// Service registries, which stock APISIX knows from its start-up file only.
+const REGISTRIES: &str = "cluster_registries";
 
 /// Everything known about the configuration. Owned by one task; requests see its snapshots.
 pub struct Configuration {
@@ -135,6 +139,9 @@ impl Configuration {
             }
             self.remember(&key, value.clone());
             let Some((directory, id)) = key.split_once('/') else { continue };
+            if directory == REGISTRIES {
+                self.change_registry(&key, id, value.as_deref());
+            }
             if !resource::is_known(directory) {
                 continue;
             }
@@ -176,6 +183,20 @@ impl Configuration {
         }
     }
 
+    /// Puts a service registry in force, or removes it.
+    fn change_registry(&mut self, key: &str, id: &str, value: Option<&[u8]>) {
+        let Shared { upstreams, background, .. } = &*self.bench.shared;
+        let outcome = match value {
+            None => {
+                upstreams.directory.remove(id);
+                Ok(())
+            }
+            Some(value) => Registry::parse(value)
+                .and_then(|registry| upstreams.directory.put(id, registry, background)),
+        };
+        self.report(key, outcome.err().as_slice());
+    }
+
     fn report(&mut self, key: &str, reasons: &[String]) {
         if reasons.is_empty() {
             self.problems.remove(key);
@@ -202,8 +223,8 @@ impl Configuration {
                 return Ok(problems);
             }
             Resource::Upstream(source) => {
-                let Compiled { value, problems } = compile::upstream(&source)?;
-                self.snapshot.upstreams.insert_mut(id.to_owned(), Arc::new(value));
+                let Compiled { value, problems } = self.bench.upstream(key, &source)?;
+                self.snapshot.upstreams.insert_mut(id.to_owned(), value);
                 return Ok(problems);
             }
             Resource::PluginConfig(source) => {

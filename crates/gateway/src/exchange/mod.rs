@@ -27,7 +27,7 @@ use crate::{
     route::Candidate,
     snapshot::Snapshot,
     tls::Handshake,
-    upstream::{Lease, Node, Upstream},
+    upstream::{Lease, Node, Pool, Report, Upstream},
 };
 
 /// The state of one request.
@@ -86,7 +86,9 @@ pub struct Outgoing {
 #[derive(Default)]
 pub struct Attempts {
     pub upstream: Option<Arc<Upstream>>,
-    /// The nodes asked so far, as indices into the upstream's nodes; the last one answered.
+    /// The upstream's nodes as they were at the first try.
+    pub pool: Option<Arc<Pool>>,
+    /// The nodes asked so far, as indices into the pool; the last one answered.
     pub tried: Vec<usize>,
     /// Held while the node works, for balancers that count.
     pub(crate) lease: Option<Lease>,
@@ -222,12 +224,24 @@ impl Exchange {
     /// The node asked last.
     #[must_use]
     pub fn node(&self) -> Option<&Node> {
-        let Attempts { upstream, tried, .. } = &self.attempts;
-        upstream.as_ref()?.nodes.get(*tried.last()?)
+        self.attempts.node()
     }
 }
 
 impl Attempts {
+    /// The node asked last.
+    #[must_use]
+    pub fn node(&self) -> Option<&Node> {
+        self.pool.as_ref()?.nodes().get(*self.tried.last()?)
+    }
+
+    /// Tells the upstream's health checks what the last node has done.
+    pub(crate) fn report(&self, report: Report) {
+        if let (Some(upstream), Some(node)) = (&self.upstream, self.node()) {
+            upstream.members.observe(node, report);
+        }
+    }
+
     /// The statuses as variables and headers show them: `502, 200`.
     #[must_use]
     pub fn statuses(&self) -> Option<String> {

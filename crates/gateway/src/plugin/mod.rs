@@ -52,6 +52,7 @@ pub(crate) mod url;
 mod zipkin;
 
 pub use client_control::BodyLimit;
+pub use networks::Networks;
 pub use opentelemetry::Exported;
 pub use request_id::Id as RequestId;
 
@@ -68,6 +69,7 @@ use crate::{
     answer::Answer,
     exchange::{Exchange, Facts},
     log::Logs,
+    upstream::Upstreams,
 };
 
 /// What a plugin decides in a phase that may end the request.
@@ -208,6 +210,7 @@ pub struct Shared {
     pub https_port: Option<u16>,
     pub background: Background,
     pub logs: Logs,
+    pub upstreams: Upstreams,
 }
 
 /// Where work goes that no request waits for, such as sending logs: a thread of its own.

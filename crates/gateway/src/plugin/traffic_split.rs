@@ -71,9 +71,10 @@ enum Choice {
 }
 
 impl TrafficSplit {
-    fn compile(value: &Value, _place: &Place<'_>) -> Result<Arc<dyn Plugin>, String> {
+    fn compile(value: &Value, place: &Place<'_>) -> Result<Arc<dyn Plugin>, String> {
         let config: Config = config::read(value)?;
-        let rules = config.rules.into_iter().map(Rule::compile).collect::<Result<_, String>>()?;
+        let compile = |rule| Rule::compile(rule, place);
+        let rules = config.rules.into_iter().map(compile).collect::<Result<_, String>>()?;
         Ok(Arc::new(Self { rules }))
     }
 }
@@ -104,7 +105,7 @@ impl Plugin for TrafficSplit {
 }
 
 impl Rule {
-    fn compile(source: RuleConfig) -> Result<Self, String> {
+    fn compile(source: RuleConfig, place: &Place<'_>) -> Result<Self, String> {
         let meets = match source.r#match {
             None => Meets::Always,
             Some(list) if list.is_empty() => Meets::AsBefore,
@@ -117,7 +118,7 @@ impl Rule {
         };
         let mut choices: Vec<(Choice, u32)> = Vec::new();
         for Entry { upstream_id, upstream, weight } in source.weighted_upstreams {
-            let choice = Choice::compile(upstream_id, upstream)?;
+            let choice = Choice::compile(upstream_id, upstream, place)?;
             // The last word on one upstream counts, as in APISIX.
             match choices.iter_mut().find(|(known, _)| known.is_same(&choice)) {
                 Some((_, known)) => *known = weight,
@@ -148,7 +149,11 @@ impl Rule {
 }
 
 impl Choice {
-    fn compile(id: Option<Value>, inline: Option<resource::Upstream>) -> Result<Self, String> {
+    fn compile(
+        id: Option<Value>,
+        inline: Option<resource::Upstream>,
+        place: &Place<'_>,
+    ) -> Result<Self, String> {
         match (id, inline) {
             (Some(Value::String(id)), _) => Ok(Self::Id(id)),
             (Some(id), _) => Ok(Self::Id(id.to_string())),
@@ -163,10 +168,10 @@ impl Choice {
                     keepalive_pool: None,
                     ..source
                 };
-                let compiled = compile::upstream(&source)?;
+                let compiled = compile::upstream(&source, place.owner, place.shared)?;
                 match compiled.problems.into_iter().next() {
                     Some(problem) => Err(problem),
-                    None => Ok(Self::Inline(Arc::new(compiled.value))),
+                    None => Ok(Self::Inline(compiled.value)),
                 }
             }
         }

@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora::{Result, http::RequestHeader, protocols::l4::socket::SocketAddr, proxy::Session};
 use serde_json::json;
 
+use super::clients::{Clients, Trust};
 use crate::{
     answer::Answer,
     exchange::{Client, Exchange, Facts},
@@ -20,9 +21,16 @@ const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port")
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Notes who asks for what, and looks the route up. Some if the request is refused at once.
-pub fn receive(session: &mut Session, exchange: &mut Exchange) -> Option<Answer> {
+pub fn receive(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    clients: &Clients,
+) -> Option<Answer> {
     note_connection(session, exchange);
     let request = session.req_header_mut();
+    if let Some(status) = clients.refuse(request, exchange) {
+        return Some(Answer::page(status));
+    }
     match path::normalize(request.uri.path()) {
         Ok(path) if path == request.uri.path() => {}
         Ok(path) => exchange.path = Some(path.into_owned()),
@@ -35,7 +43,8 @@ pub fn receive(session: &mut Session, exchange: &mut Exchange) -> Option<Answer>
     if let Some(candidate) = &exchange.route {
         exchange.chain = Arc::clone(&candidate.route.chain);
     }
-    note_forwarding(request, exchange);
+    let trust = clients.trust(exchange.connection.peer.ip());
+    note_forwarding(request, exchange, trust);
     None
 }
 
@@ -86,20 +95,35 @@ fn find_route(request: &RequestHeader, exchange: &Exchange) -> Option<Candidate>
         .cloned()
 }
 
-/// Overwrites what the client claims about its way here. Fails only when the header map is full.
-fn note_forwarding(request: &mut RequestHeader, exchange: &Exchange) {
+/// Overwrites what the client claims about its way here, unless it is believed. Fails only when the
+/// header map is full.
+fn note_forwarding(request: &mut RequestHeader, exchange: &Exchange, trust: Trust) {
     let (_, port) = request::split_port(request::authority(request));
     let port = port.unwrap_or(exchange.connection.server.port());
     let host = match request.headers.get(header::HOST) {
         Some(host) => Some(host.clone()),
         None => HeaderValue::from_str(request::authority(request)).ok(),
     };
-    let _ = request.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(exchange.scheme()));
-    let _ = request.insert_header(X_FORWARDED_PORT, HeaderValue::from(port));
-    if let Some(host) = host {
-        let _ = request.insert_header(X_FORWARDED_HOST, host);
+    let scheme = HeaderValue::from_static(exchange.scheme());
+    let observed = [
+        (X_FORWARDED_PROTO, Some(scheme)),
+        (X_FORWARDED_PORT, Some(HeaderValue::from(port))),
+        (X_FORWARDED_HOST, host),
+    ];
+    for (name, value) in observed {
+        if trust == Trust::Full && request.headers.contains_key(&name) {
+            continue;
+        }
+        if let Some(value) = value {
+            let _ = request.insert_header(name, value);
+        }
     }
-    request.remove_header(&header::FORWARDED);
+    if trust != Trust::Full {
+        request.remove_header(&header::FORWARDED);
+    }
+    if trust == Trust::None {
+        request.remove_header(&request::X_FORWARDED_FOR);
+    }
 }
 
 /// Runs the plugins up to the access phase. Some if one of them, or the lack of a route, answers.

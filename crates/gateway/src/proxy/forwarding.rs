@@ -16,7 +16,7 @@ use crate::{
     plugin::BodyLimit,
     request::{self, X_FORWARDED_FOR, X_REAL_IP},
     snapshot::NoUpstream,
-    upstream::{ClientCertificate, HashOn, Node, PassHost, Resolver, Upstream},
+    upstream::{Balancing, ClientCertificate, HashOn, Node, PassHost, Report, Resolver, Upstream},
 };
 
 /// Dead pooled connections that are passed over before a try counts.
@@ -32,17 +32,20 @@ pub async fn peer(
         Some(upstream) => Arc::clone(upstream),
         None => choose_upstream(exchange)?,
     };
+    let pool = exchange.attempts.pool.get_or_insert_with(|| upstream.pool.load_full());
+    let pool = Arc::clone(pool);
     exchange.attempts.began.get_or_insert_with(Instant::now);
     exchange.attempts.body_bytes = 0;
     let key = hash_key(&upstream, request, exchange);
     loop {
-        let Some((index, lease)) = upstream.balancer.choose(&key, &exchange.attempts.tried) else {
-            // Every node was tried, or none has an address.
-            return Err(Error::explain(ErrorType::HTTPStatus(503), "no node is left to try"));
+        let Some((index, lease)) = pool.choose(&key, &exchange.attempts.tried) else {
+            // Every node was tried, or there is none with an address.
+            let status = if exchange.attempts.statuses.is_empty() { 503 } else { 502 };
+            return refuse(status, "no node is left to try");
         };
         exchange.attempts.tried.push(index);
         exchange.attempts.lease = lease;
-        let Some(node) = upstream.nodes.get(index) else { continue };
+        let Some(node) = pool.nodes().get(index) else { continue };
         let address = match node.ip {
             Some(ip) => Some(ip),
             None => resolver.resolve(&node.host).await,
@@ -72,7 +75,7 @@ fn refuse<T>(status: u16, reason: &'static str) -> Result<T> {
 
 /// What a consistent hash looks at; empty if the balancer does not hash.
 fn hash_key(upstream: &Upstream, request: &RequestHeader, exchange: &Exchange) -> String {
-    let Some(on) = upstream.balancer.hash_on() else { return String::new() };
+    let Balancing::Hash(on) = &upstream.balancing else { return String::new() };
     let facts = Facts { exchange, request, response: None };
     let text = |name: &str| {
         facts.var(name).and_then(|value: Var<'_>| value.text().map(|text| text.into_owned()))
@@ -101,6 +104,7 @@ fn build_peer(
         None => String::new(),
     };
     let mut peer = HttpPeer::new(address, upstream.tls.is_some(), name);
+    peer.group_key = upstream.connection_group;
     let timeouts = route.and_then(|route| route.timeouts).unwrap_or(upstream.timeouts);
     let options = &mut peer.options;
     options.connection_timeout = Some(timeouts.connect);
@@ -222,6 +226,7 @@ pub fn stale(exchange: &mut Exchange, mut error: Box<Error>) -> Box<Error> {
 pub fn failed(exchange: &mut Exchange, mut error: Box<Error>, repeatable: bool) -> Box<Error> {
     let attempts = &mut exchange.attempts;
     attempts.lease = None;
+    attempts.report(if is_timeout(&error) { Report::Timeout } else { Report::TcpFailure });
     if attempts.statuses.len() < attempts.tried.len() {
         attempts.statuses.push(if is_timeout(&error) { 504 } else { 502 });
     }
@@ -255,8 +260,9 @@ pub fn report(exchange: &Exchange, error: &Error) {
 impl Attempts {
     /// Whether the upstream's settings and the nodes left allow one more try.
     fn may_repeat(&self) -> bool {
-        let Some(upstream) = &self.upstream else { return false };
-        self.tried.len() <= upstream.retries && self.tried.len() < upstream.usable_nodes()
+        let (Some(upstream), Some(pool)) = (&self.upstream, &self.pool) else { return false };
+        let tries = upstream.retries.map_or(usize::MAX, |retries| retries.saturating_add(1));
+        self.tried.len() < tries.min(pool.usable())
     }
 
     /// Whether the time for repeated tries is over.
@@ -268,6 +274,9 @@ impl Attempts {
     /// The upstream has answered with this status.
     pub(super) fn answered(&mut self, status: u16) {
         self.statuses.push(status);
+        if let (Some(upstream), Some(node)) = (&self.upstream, self.node()) {
+            upstream.members.observe_status(node, status);
+        }
         self.header_time = self.began.map(|began| began.elapsed());
     }
 

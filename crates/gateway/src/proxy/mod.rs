@@ -2,6 +2,7 @@
 
 mod answering;
 mod arriving;
+mod clients;
 mod forwarding;
 
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use pingora::{
     upstreams::peer::HttpPeer,
 };
 
+pub use clients::Clients;
+
 use crate::{
     answer::Answer,
     body,
@@ -27,6 +30,7 @@ use crate::{
 /// The proxy of one gateway.
 pub struct Proxy {
     pub state: Arc<State>,
+    pub clients: Arc<Clients>,
 }
 
 #[async_trait]
@@ -43,7 +47,8 @@ impl ProxyHttp for Proxy {
 
     /// Finds the route and runs the plugins; true if the request was answered here.
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
-        let answer = arriving::receive(session, exchange);
+        self.clients.set_pace(session);
+        let answer = arriving::receive(session, exchange, &self.clients);
         let answer = match answer {
             Some(answer) => Some(answer),
             None => arriving::decide(session, exchange).await?,
@@ -63,7 +68,8 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<Box<HttpPeer>> {
-        forwarding::peer(&self.state.resolver, session.req_header(), exchange).await
+        forwarding::peer(&self.state.shared.upstreams.resolver, session.req_header(), exchange)
+            .await
     }
 
     /// Makes the request the upstream's.

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use client::{Client, Event, Lost};
 pub use client::{Etcd, Login, SourceTls};
-use pace::Pace;
+pub use pace::Pace;
 
 /// Where configuration comes from.
 #[derive(Debug, Clone)]

@@ -3,14 +3,24 @@
 use std::{
     cmp::Reverse,
     ops::Range,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
 };
 
-use super::Node;
+use super::{Lease, Node};
 use crate::template::Template;
+
+/// How nodes are chosen.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Balancing {
+    /// Every node in turn, as often as its weight says.
+    RoundRobin,
+    /// The same node for the same key; other keys do not move when a node comes or goes.
+    Hash(HashOn),
+    /// The node with the fewest requests in flight for its weight.
+    LeastBusy,
+    /// The faster one of two nodes, whatever their weights.
+    Fastest,
+}
 
 /// What a consistent hash is made of.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,80 +33,78 @@ pub enum HashOn {
     Combination(Template),
 }
 
-/// Chooses nodes for one upstream; tiers of larger priority are exhausted first.
-pub struct Balancer {
+/// The nodes of one upstream at one time, and whose turn it is; tiers of larger priority are
+/// exhausted first.
+pub struct Pool {
+    /// Nodes of larger priority first.
+    nodes: Vec<Node>,
+    /// Whether nodes count that have no weight: if none has one, or nobody looks at it.
+    weightless: bool,
     tiers: Vec<(Range<usize>, Algorithm)>,
 }
 
 enum Algorithm {
     RoundRobin(Turns),
-    Hash { on: HashOn, ring: Ring },
-    LeastBusy(Vec<(u32, Arc<AtomicUsize>)>),
+    Hash(Ring),
+    /// The weights in force.
+    LeastBusy(Vec<u32>),
+    Fastest,
 }
 
-/// Counts a request as in flight on its node until dropped.
-pub struct Lease(Arc<AtomicUsize>);
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Balancer {
-    /// Every node in turn, as often as its weight says.
+impl Pool {
     #[must_use]
-    pub fn round_robin(nodes: &[Node]) -> Self {
-        Self::tiered(nodes, |tier| Algorithm::RoundRobin(Turns::new(&weights(tier))))
-    }
-
-    /// The same node for the same key; other keys do not move when a node comes or goes.
-    #[must_use]
-    pub fn hash(nodes: &[Node], on: &HashOn) -> Self {
-        Self::tiered(nodes, |tier| Algorithm::Hash { on: on.clone(), ring: Ring::new(tier) })
-    }
-
-    /// The node with the fewest requests in flight for its weight.
-    #[must_use]
-    pub fn least_busy(nodes: &[Node]) -> Self {
-        Self::tiered(nodes, |tier| {
-            Algorithm::LeastBusy(
-                weights(tier).into_iter().map(|weight| (weight, Arc::default())).collect(),
-            )
-        })
-    }
-
-    fn tiered(nodes: &[Node], algorithm: impl Fn(&[Node]) -> Algorithm) -> Self {
+    pub fn new(mut nodes: Vec<Node>, balancing: &Balancing) -> Self {
+        nodes.sort_by_key(|node| Reverse(node.priority));
         let mut tiers = Vec::new();
         let mut start = 0;
         for tier in nodes.chunk_by(|one, other| one.priority == other.priority) {
-            tiers.push((start..start + tier.len(), algorithm(tier)));
+            let algorithm = match balancing {
+                Balancing::RoundRobin => Algorithm::RoundRobin(Turns::new(&weights(tier))),
+                Balancing::Hash(_) => Algorithm::Hash(Ring::new(tier)),
+                Balancing::LeastBusy => Algorithm::LeastBusy(weights(tier)),
+                Balancing::Fastest => Algorithm::Fastest,
+            };
+            tiers.push((start..start + tier.len(), algorithm));
             start += tier.len();
         }
-        Self { tiers }
+        let weightless =
+            *balancing == Balancing::Fastest || nodes.iter().all(|node| node.weight == 0);
+        Self { nodes, weightless, tiers }
     }
 
-    /// What the key of [`Balancer::choose`] is made of; None if it is not needed.
     #[must_use]
-    pub fn hash_on(&self) -> Option<&HashOn> {
-        match self.tiers.first() {
-            Some((_, Algorithm::Hash { on, .. })) => Some(on),
-            _ => None,
-        }
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// How many nodes can be asked at all.
+    #[must_use]
+    pub fn usable(&self) -> usize {
+        self.candidates().count()
+    }
+
+    fn candidates(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| self.weightless || node.weight > 0)
     }
 
     /// The index of the next node to try, and what to hold while it works. None when all were tried.
+    /// Nodes that are down are passed over, unless all of them are.
     pub fn choose(&self, key: &str, tried: &[usize]) -> Option<(usize, Option<Lease>)> {
+        let some_up = self.candidates().any(|node| node.standing.is_up());
         self.tiers.iter().find_map(|(range, algorithm)| {
-            let free = |index: &usize| !tried.contains(&(range.start + index));
-            let (index, lease) = match algorithm {
-                Algorithm::RoundRobin(turn) => (turn.next(free)?, None),
-                Algorithm::Hash { ring, .. } => (ring.find(key, free)?, None),
-                Algorithm::LeastBusy(nodes) => {
-                    let (index, lease) = least_busy(nodes, free)?;
-                    (index, Some(lease))
-                }
+            let nodes = self.nodes.get(range.clone())?;
+            let free = |index: &usize| {
+                let up = nodes.get(*index).is_some_and(|node| node.standing.is_up());
+                (up || !some_up) && !tried.contains(&(range.start + index))
             };
+            let index = match algorithm {
+                Algorithm::RoundRobin(turns) => turns.next(free)?,
+                Algorithm::Hash(ring) => ring.find(key, free)?,
+                Algorithm::LeastBusy(weights) => least_busy(nodes, weights, free)?,
+                Algorithm::Fastest => fastest(nodes, free)?,
+            };
+            let counts = matches!(algorithm, Algorithm::LeastBusy(_) | Algorithm::Fastest);
+            let lease = nodes.get(index).filter(|_| counts).map(|node| Lease::new(&node.standing));
             Some((range.start + index, lease))
         })
     }
@@ -209,44 +217,55 @@ fn hash(text: &str) -> u64 {
     mixed ^ (mixed >> 33)
 }
 
-fn least_busy(
-    nodes: &[(u32, Arc<AtomicUsize>)],
-    free: impl Fn(&usize) -> bool,
-) -> Option<(usize, Lease)> {
-    let load = |(weight, busy): &(u32, Arc<AtomicUsize>)| {
-        // Larger means more load; weights are at least one here.
-        Reverse((u64::from(*weight) << 32) / (busy.load(Ordering::Relaxed) as u64 + 1))
+fn least_busy(nodes: &[Node], weights: &[u32], free: impl Fn(&usize) -> bool) -> Option<usize> {
+    // Larger means more load; weights are at least one here.
+    let load = |node: &Node, weight: u32| {
+        Reverse((u64::from(weight) << 32) / (node.standing.busy() as u64 + 1))
     };
-    let (index, (_, busy)) = nodes
-        .iter()
-        .enumerate()
-        .filter(|(index, (weight, _))| *weight > 0 && free(index))
-        .min_by_key(|(_, node)| load(node))?;
-    busy.fetch_add(1, Ordering::Relaxed);
-    Some((index, Lease(Arc::clone(busy))))
+    let candidates = nodes.iter().zip(weights).enumerate();
+    let weighted = candidates.filter(|(index, (_, weight))| **weight > 0 && free(index));
+    let least = weighted.min_by_key(|(_, (node, weight))| load(node, **weight));
+    least.map(|(index, _)| index)
+}
+
+/// The faster one of two that chance has picked.
+fn fastest(nodes: &[Node], free: impl Fn(&usize) -> bool) -> Option<usize> {
+    let count = (0..nodes.len()).filter(&free).count();
+    let first = rand::random_range(0..count.max(1));
+    let second = (first + rand::random_range(1..count.max(2))) % count.max(1);
+    let slowness = |index: usize| nodes.get(index).map_or(0.0, |node| node.standing.slowness());
+    let pick = |place: usize| (0..nodes.len()).filter(&free).nth(place);
+    let (one, other) = (pick(first)?, pick(second)?);
+    Some(if slowness(other) < slowness(one) { other } else { one })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Report, *};
 
     fn nodes(weights: &[(u32, i64)]) -> Vec<Node> {
         let node = |(index, (weight, priority)): (usize, &(u32, i64))| Node {
-            host: format!("10.0.0.{index}"),
-            port: 80,
-            ip: None,
             weight: *weight,
             priority: *priority,
+            ..Node::new(format!("10.0.0.{index}"), 80)
         };
         weights.iter().enumerate().map(node).collect()
     }
 
-    fn counts(balancer: &Balancer, nodes: usize, turns: usize) -> Vec<usize> {
-        let mut counts = vec![0; nodes];
+    fn pool(weights: &[(u32, i64)], balancing: &Balancing) -> Pool {
+        Pool::new(nodes(weights), balancing)
+    }
+
+    fn counts(pool: &Pool, turns: usize) -> Vec<usize> {
+        let mut counts = vec![0; pool.nodes.len()];
         for _ in 0..turns {
-            counts[balancer.choose("", &[]).unwrap().0] += 1;
+            counts[pool.choose("", &[]).unwrap().0] += 1;
         }
         counts
+    }
+
+    fn sicken(node: &Node) {
+        assert_eq!(node.standing.report(Report::TcpFailure, 1), Some(false));
     }
 
     #[test]
@@ -254,57 +273,86 @@ mod tests {
         for weights in
             [vec![(5, 0), (1, 0), (1, 0)], vec![(100, 0), (50, 0)], vec![(7, 0), (0, 0), (4, 0)]]
         {
-            let nodes = nodes(&weights);
             let unit =
                 weights.iter().fold(0, |unit, (weight, _)| gcd(unit, u64::from(*weight))) as usize;
             let expected: Vec<usize> =
                 weights.iter().map(|(weight, _)| *weight as usize / unit).collect();
-            let balancer = Balancer::round_robin(&nodes);
+            let pool = pool(&weights, &Balancing::RoundRobin);
             for _ in 0..3 {
-                assert_eq!(counts(&balancer, nodes.len(), expected.iter().sum()), expected);
+                assert_eq!(counts(&pool, expected.iter().sum()), expected);
             }
         }
     }
 
     #[test]
     fn nodes_without_weight_rotate_only_among_themselves() {
-        assert_eq!(counts(&Balancer::round_robin(&nodes(&[(0, 0), (0, 0)])), 2, 10), [5, 5]);
+        assert_eq!(counts(&pool(&[(0, 0), (0, 0)], &Balancing::RoundRobin), 10), [5, 5]);
     }
 
     #[test]
     fn tried_nodes_are_left_out_and_lower_tiers_come_last() {
-        let nodes = nodes(&[(1, 1), (1, 1), (0, 1), (1, 0)]);
-        let balancer = Balancer::round_robin(&nodes);
-        let mut tried = Vec::new();
-        while let Some((index, _)) = balancer.choose("", &tried) {
-            tried.push(index);
+        for balancing in [Balancing::RoundRobin, Balancing::LeastBusy] {
+            let pool = pool(&[(1, 0), (1, 1), (0, 1), (1, 1)], &balancing);
+            let mut tried = Vec::new();
+            while let Some((index, _)) = pool.choose("", &tried) {
+                tried.push(index);
+            }
+            assert_eq!(tried.len(), 3);
+            assert_eq!(pool.nodes[tried[2]].host, "10.0.0.0");
         }
-        assert_eq!(tried.len(), 3);
-        assert_eq!(tried.last(), Some(&3));
     }
 
     #[test]
-    fn a_key_stays_on_its_node_when_another_one_leaves() {
-        let all = nodes(&[(1, 0), (1, 0), (1, 0)]);
-        let on = HashOn::Variable("uri".to_owned());
-        let (before, after) = (Balancer::hash(&all, &on), Balancer::hash(&all[..2], &on));
-        let place = |balancer: &Balancer, key: &str| balancer.choose(key, &[]).unwrap().0;
+    fn a_key_stays_on_its_node_when_another_one_leaves_or_falls_ill() {
+        let balancing = Balancing::Hash(HashOn::Variable("uri".to_owned()));
+        let before = pool(&[(1, 0), (1, 0), (1, 0)], &balancing);
+        let after = pool(&[(1, 0), (1, 0)], &balancing);
+        let ill = pool(&[(1, 0), (1, 0), (1, 0)], &balancing);
+        sicken(&ill.nodes[2]);
+        let place = |pool: &Pool, key: &str| pool.choose(key, &[]).unwrap().0;
         let mut used = [0; 3];
         for key in 0..300 {
             let key = key.to_string();
             let node = place(&before, &key);
             used[node] += 1;
             assert!(node == 2 || node == place(&after, &key));
+            assert_eq!(place(&ill, &key), place(&after, &key));
         }
         assert!(used.iter().all(|count| *count > 50), "{used:?}");
     }
 
     #[test]
     fn the_least_busy_node_is_chosen_for_its_weight() {
-        let balancer = Balancer::least_busy(&nodes(&[(2, 0), (1, 0)]));
-        let held: Vec<_> = (0..6).map(|_| balancer.choose("", &[]).unwrap()).collect();
+        let pool = pool(&[(2, 0), (1, 0)], &Balancing::LeastBusy);
+        let held: Vec<_> = (0..6).map(|_| pool.choose("", &[]).unwrap()).collect();
         assert_eq!(held.iter().filter(|(index, _)| *index == 0).count(), 4);
         drop(held);
-        assert_eq!(balancer.choose("", &[]).unwrap().0, 0);
+        assert_eq!(pool.choose("", &[]).unwrap().0, 0);
+    }
+
+    #[test]
+    fn of_two_nodes_the_faster_one_is_chosen() {
+        let pool = pool(&[(1, 0), (0, 0)], &Balancing::Fastest);
+        // An answer makes a node slower than one nobody has asked.
+        let (first, lease) = pool.choose("", &[]).unwrap();
+        drop(lease);
+        let held: Vec<_> = (0..10).map(|_| pool.choose("", &[]).unwrap()).collect();
+        assert!(held.iter().all(|(index, _)| *index == 1 - first));
+        assert_eq!(pool.choose("", &[1 - first]).unwrap().0, first);
+        assert!(pool.choose("", &[0, 1]).is_none());
+    }
+
+    #[test]
+    fn nodes_that_are_down_are_passed_over_unless_all_are() {
+        for balancing in [Balancing::RoundRobin, Balancing::LeastBusy, Balancing::Fastest] {
+            let pool = pool(&[(1, 0), (1, 0), (1, -1)], &balancing);
+            sicken(&pool.nodes[0]);
+            assert_eq!(counts(&pool, 10), [0, 10, 0]);
+            sicken(&pool.nodes[1]);
+            assert_eq!(counts(&pool, 10), [0, 0, 10], "the next tier is well");
+            sicken(&pool.nodes[2]);
+            let counts = counts(&pool, 10);
+            assert_eq!((counts[0] + counts[1], counts[2]), (10, 0), "nobody is worse than others");
+        }
     }
 }

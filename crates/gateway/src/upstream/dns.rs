@@ -36,8 +36,19 @@ pub struct Resolver {
 impl Resolver {
     /// One address of the name, taking turns if it has several. None if it has none.
     pub async fn resolve(&self, name: &str) -> Option<IpAddr> {
+        let known = self.know(name).await;
+        let turn = known.turn.fetch_add(1, Ordering::Relaxed);
+        known.addresses.get(turn % known.addresses.len().max(1)).copied()
+    }
+
+    /// All addresses of the name.
+    pub async fn addresses(&self, name: &str) -> Vec<IpAddr> {
+        self.know(name).await.addresses.clone()
+    }
+
+    async fn know(&self, name: &str) -> Arc<Known> {
         let known = self.known.load().get(name).cloned();
-        let known = match known {
+        match known {
             Some(known) if known.addresses.is_empty() && known.at.elapsed() > FAILED => {
                 self.ask(name, None).await
             }
@@ -48,9 +59,7 @@ impl Resolver {
                 known
             }
             None => self.ask(name, None).await,
-        };
-        let turn = known.turn.fetch_add(1, Ordering::Relaxed);
-        known.addresses.get(turn % known.addresses.len().max(1)).copied()
+        }
     }
 
     fn ask_behind(&self, name: String, before: Arc<Known>) {

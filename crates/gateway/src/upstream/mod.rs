@@ -1,48 +1,86 @@
 //! A compiled upstream: its nodes, how to choose among them and how to talk to them.
 
 mod balance;
+mod checks;
+mod discovery;
 mod dns;
+mod members;
+mod probe;
+mod standing;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use http::HeaderValue;
 use pingora::utils::tls::CertKey;
+use tokio_util::sync::DropGuard;
 
-pub use balance::{Balancer, HashOn, Lease, Turns};
+use crate::exposition::{family, sample};
+pub use balance::{Balancing, HashOn, Pool, Turns};
+pub use checks::{Active, Checks, Passive, ProbeRequest, Thresholds};
+pub use discovery::{Directory, Registry, Source, follow, nodes as endpoint_nodes};
 pub use dns::Resolver;
+pub use members::{Members, Roster};
+pub use standing::{Lease, Report, Standing};
+
+/// What all upstreams of one gateway share.
+#[derive(Default)]
+pub struct Upstreams {
+    pub resolver: Resolver,
+    pub roster: Roster,
+    pub directory: Directory,
+}
+
+impl Upstreams {
+    /// Appends the state of checked nodes in Prometheus' text form.
+    pub fn render(&self, out: &mut String) {
+        family(out, "upstream_status", "gauge", "Whether a node is up");
+        for (key, members) in self.roster.checked() {
+            for (host, port, up) in members.states() {
+                let (ip, port) = (host.as_str(), port.to_string());
+                let labels = [("name", key.as_str()), ("ip", ip), ("port", port.as_str())];
+                sample(out, "upstream_status", &labels, up.into());
+            }
+        }
+    }
+}
 
 /// A group of servers that answer the same requests.
 pub struct Upstream {
     /// None for an upstream written inside a route or service.
     pub id: Option<String>,
     pub name: Option<String>,
-    /// Nodes of larger priority first.
-    pub nodes: Vec<Node>,
-    pub balancer: Balancer,
+    pub balancing: Balancing,
+    /// The nodes of the moment. A request keeps the pool it has seen first.
+    pub pool: ArcSwap<Pool>,
+    pub members: Arc<Members>,
     pub tls: Option<UpstreamTls>,
     /// For gRPC: HTTP/2 and nothing else.
     pub http2: bool,
     pub pass_host: PassHost,
-    /// How often a failed try may be repeated.
-    pub retries: usize,
+    /// How often a failed try may be repeated; None is until every node was tried.
+    pub retries: Option<usize>,
     /// No new try is made after this time.
     pub retry_timeout: Option<Duration>,
     pub timeouts: Timeouts,
     /// How long an unused connection is kept; zero keeps none.
     pub idle_timeout: Duration,
+    /// Connections are shared only between upstreams of the same group.
+    pub connection_group: u64,
+    /// Ends the task that keeps `pool` as a registry says.
+    pub following: Option<DropGuard>,
 }
 
 impl Upstream {
-    /// How many nodes can be asked at all.
-    #[must_use]
-    pub fn usable_nodes(&self) -> usize {
-        let weighted = self.nodes.iter().filter(|node| node.weight > 0).count();
-        if weighted == 0 { self.nodes.len() } else { weighted }
+    /// Makes these the nodes; those that were there before keep their standing.
+    pub fn fill(&self, mut nodes: Vec<Node>) {
+        self.members.enlist(&mut nodes);
+        self.pool.store(Arc::new(Pool::new(nodes, &self.balancing)));
     }
 }
 
 /// One server of an upstream.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone)]
 pub struct Node {
     /// As configured; an IPv6 address without its brackets.
     pub host: String,
@@ -52,6 +90,7 @@ pub struct Node {
     pub weight: u32,
     /// Larger tiers are tried first.
     pub priority: i64,
+    pub standing: Arc<Standing>,
 }
 
 /// How long the phases of a try may take. Reading and writing: between two operations.
@@ -96,6 +135,13 @@ pub enum ClientCertificate {
 }
 
 impl Node {
+    /// A node of weight one.
+    #[must_use]
+    pub fn new(host: String, port: u16) -> Self {
+        let ip = host.parse().ok();
+        Self { host, port, ip, weight: 1, priority: 0, standing: Arc::default() }
+    }
+
     /// The Host header for `pass_host: node`; the port only if it is not the scheme's own.
     #[must_use]
     pub fn authority(&self, tls: bool) -> String {

@@ -62,6 +62,21 @@ impl Etcd {
         address
     }
 
+    /// Serves on any port with TLS, as long as the test runs.
+    pub async fn serve_tls(&self, certificate: &str, key: &str) -> SocketAddr {
+        let listener = TcpListener::bind(crate::harness::local()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let identity = tonic::transport::Identity::from_pem(certificate, key);
+        let tls = tonic::transport::ServerTlsConfig::new().identity(identity);
+        let server = Server::builder()
+            .tls_config(tls)
+            .unwrap()
+            .add_service(KvServer::new(self.clone()))
+            .add_service(WatchServer::new(self.clone()));
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        address
+    }
+
     /// Writes one key below `/apisix/`; answers the revision.
     pub fn put(&self, key: &str, value: &Value) -> i64 {
         self.put_text(key, &value.to_string())

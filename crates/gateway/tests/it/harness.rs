@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gantry_gateway::{Bound, Options, Source, SourceTls};
+use gantry_gateway::{Bound, ClientOptions, Options, Source, SourceTls};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -28,29 +28,50 @@ pub fn local() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
+fn options(endpoint: &str, data_dir: &Path, clients: ClientOptions) -> Options {
+    Options {
+        http: Some(local()),
+        https: Some(local()),
+        status: Some(local()),
+        data_dir: PathBuf::from(data_dir),
+        source: Source::Etcd(gantry_gateway::Etcd {
+            endpoints: vec![endpoint.to_owned()],
+            prefix: "/apisix".to_owned(),
+            tls: SourceTls::default(),
+            login: None,
+        }),
+        access_log: Some(data_dir.join("access.log")),
+        heartbeat: None,
+        metrics_interval: None,
+        instance_id: None,
+        threads: Some(2),
+        fallback_server_name: None,
+        clients,
+        grace: Duration::from_secs(3),
+        upgrade: false,
+        on_bound: None,
+    }
+}
+
+/// Why a gateway does not start with these rules for clients.
+pub fn refused(data_dir: &Path, clients: ClientOptions) -> gantry_gateway::Error {
+    let options = options("http://127.0.0.1:1", data_dir, clients);
+    gantry_gateway::run(options, CancellationToken::new()).unwrap_err()
+}
+
 impl Gateway {
     /// Starts a gateway on a source, with its data in a directory.
     pub fn start(endpoint: &str, data_dir: &Path) -> Self {
+        Self::start_with(endpoint, data_dir, ClientOptions::default())
+    }
+
+    /// The same with other rules for clients.
+    pub fn start_with(endpoint: &str, data_dir: &Path, clients: ClientOptions) -> Self {
         let shutdown = CancellationToken::new();
         let (sender, receiver) = std::sync::mpsc::channel();
         let options = Options {
-            http: Some(local()),
-            https: Some(local()),
-            status: Some(local()),
-            data_dir: PathBuf::from(data_dir),
-            source: Source::Etcd(gantry_gateway::Etcd {
-                endpoints: vec![endpoint.to_owned()],
-                prefix: "/apisix".to_owned(),
-                tls: SourceTls::default(),
-                login: None,
-            }),
-            access_log: Some(data_dir.join("access.log")),
-            heartbeat: None,
-            metrics_interval: None,
-            instance_id: None,
-            threads: Some(2),
-            fallback_server_name: None,
             on_bound: Some(Box::new(move |bound| sender.send(bound).unwrap())),
+            ..options(endpoint, data_dir, clients)
         };
         let token = shutdown.clone();
         let thread = std::thread::spawn(move || gantry_gateway::run(options, token));
@@ -142,6 +163,11 @@ pub struct Rig {
 impl Rig {
     /// Starts everything, with these resources.
     pub async fn start(resources: &[(&str, Value)]) -> Self {
+        Self::start_with(resources, ClientOptions::default()).await
+    }
+
+    /// The same with other rules for clients.
+    pub async fn start_with(resources: &[(&str, Value)], clients: ClientOptions) -> Self {
         let etcd = Etcd::default();
         let mut revision = 1;
         for (key, value) in resources {
@@ -150,7 +176,8 @@ impl Rig {
         let stop_etcd = CancellationToken::new();
         let etcd_address = etcd.serve(local(), stop_etcd.clone()).await;
         let directory = tempfile::tempdir().unwrap();
-        let gateway = Gateway::start(&format!("http://{etcd_address}"), directory.path());
+        let endpoint = format!("http://{etcd_address}");
+        let gateway = Gateway::start_with(&endpoint, directory.path(), clients);
         gateway.applied(revision).await;
         Self { etcd, gateway, etcd_address, stop_etcd, directory }
     }

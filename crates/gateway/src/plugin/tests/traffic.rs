@@ -5,7 +5,12 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{access, plugin, read, request};
-use crate::{compile, exchange::Exchange, plugin::Plugin, snapshot::Snapshot};
+use crate::{
+    compile,
+    exchange::Exchange,
+    plugin::{Plugin, Shared},
+    snapshot::Snapshot,
+};
 
 /// A gateway that knows the upstreams `blue` and `green`.
 fn exchange() -> Exchange {
@@ -15,8 +20,8 @@ fn exchange() -> Exchange {
         let text = document.to_string();
         let parsed = gantry_routing::resource::parse("upstreams", id, text.as_bytes()).unwrap();
         let gantry_routing::resource::Resource::Upstream(source) = parsed else { panic!("{text}") };
-        let upstream = compile::upstream(&source).unwrap().value;
-        snapshot.upstreams.insert_mut(id.to_owned(), Arc::new(upstream));
+        let upstream = compile::upstream(&source, id, &Shared::default()).unwrap().value;
+        snapshot.upstreams.insert_mut(id.to_owned(), upstream);
     }
     Exchange::new(Arc::new(snapshot))
 }
@@ -126,6 +131,6 @@ fn an_upstream_may_stand_in_the_rule_itself() {
         "name": "canary", "type": "roundrobin", "nodes": { "127.0.0.1:8081": 1 } } }]));
     assert_eq!(chosen(&split, &[]), "inline");
     let discovery = json!({ "rules": [{ "weighted_upstreams": [{ "upstream": {
-        "service_name": "a", "discovery_type": "dns" } }] }] });
+        "service_name": "a", "discovery_type": "eureka" } }] }] });
     assert!(super::compile("traffic-split", &discovery, &Arc::default()).is_err());
 }
