@@ -10,6 +10,7 @@ mod harness;
 mod metrics;
 mod plugins;
 mod real_etcd;
+mod registry;
 mod standalone;
 mod tls;
 mod upgrade;

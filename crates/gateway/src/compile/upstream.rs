@@ -46,7 +46,7 @@ pub fn upstream(
         retry_timeout: (source.retry_timeout > 0.0).then(|| seconds(source.retry_timeout)),
         timeouts: source.timeout.map(timeouts).unwrap_or_default(),
         idle_timeout: pool.map_or(IDLE, |pool| seconds(pool.idle_timeout)),
-        connection_group: pool.map_or(0, connection_group),
+        connection_group: pool.map_or(Some(0), connection_group),
         pool: ArcSwap::from_pointee(Pool::new(Vec::new(), &balancing)),
         members: members(source, owner, &balancing, shared)?,
         following: discovery.is_some().then(|| stop.clone().drop_guard()),
@@ -107,9 +107,12 @@ fn discovery(
 }
 
 /// Upstreams with the same settings share connections, because Pingora's pool knows no others.
-fn connection_group(pool: resource::KeepalivePool) -> u64 {
+fn connection_group(pool: resource::KeepalivePool) -> Option<u64> {
+    if pool.requests == 1 || pool.idle_timeout == 0.0 {
+        return None;
+    }
     let settings = (pool.size, pool.requests, pool.idle_timeout.to_bits());
-    RandomState::with_seeds(1, 2, 3, 4).hash_one(settings)
+    Some(RandomState::with_seeds(1, 2, 3, 4).hash_one(settings))
 }
 
 /// Seconds as they stand in configuration; absurd ones become the longest that make sense.

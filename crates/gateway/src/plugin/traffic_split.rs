@@ -168,7 +168,9 @@ impl Choice {
                     keepalive_pool: None,
                     ..source
                 };
-                let compiled = compile::upstream(&source, place.owner, place.shared)?;
+                // Not the upstream of the resource itself, which may remember other things.
+                let owner = format!("{}#traffic-split", place.owner);
+                let compiled = compile::upstream(&source, &owner, place.shared)?;
                 match compiled.problems.into_iter().next() {
                     Some(problem) => Err(problem),
                     None => Ok(Self::Inline(compiled.value)),

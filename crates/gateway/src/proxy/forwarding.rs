@@ -104,7 +104,7 @@ fn build_peer(
         None => String::new(),
     };
     let mut peer = HttpPeer::new(address, upstream.tls.is_some(), name);
-    peer.group_key = upstream.connection_group;
+    peer.group_key = upstream.connection_group.unwrap_or_else(rand::random);
     let timeouts = route.and_then(|route| route.timeouts).unwrap_or(upstream.timeouts);
     let options = &mut peer.options;
     options.connection_timeout = Some(timeouts.connect);

@@ -63,10 +63,11 @@ pub struct Upstream {
     /// No new try is made after this time.
     pub retry_timeout: Option<Duration>,
     pub timeouts: Timeouts,
-    /// How long an unused connection is kept; zero keeps none.
+    /// How long an unused connection is kept.
     pub idle_timeout: Duration,
-    /// Connections are shared only between upstreams of the same group.
-    pub connection_group: u64,
+    /// Connections are shared only between upstreams of the same group; None: every request has its
+    /// own.
+    pub connection_group: Option<u64>,
     /// Ends the task that keeps `pool` as a registry says.
     pub following: Option<DropGuard>,
 }

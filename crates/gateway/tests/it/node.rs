@@ -72,6 +72,7 @@ struct State {
     /// Heads of the requests for its health, and how many others there were.
     probes: Mutex<Vec<String>>,
     requests: AtomicU16,
+    connections: AtomicU16,
 }
 
 impl NodeServer {
@@ -83,10 +84,12 @@ impl NodeServer {
             status: AtomicU16::new(200),
             probes: Mutex::default(),
             requests: AtomicU16::new(0),
+            connections: AtomicU16::new(0),
         });
         let shared = Arc::clone(&state);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                shared.connections.fetch_add(1, Ordering::Relaxed);
                 let (state, tls) = (Arc::clone(&shared), tls.clone());
                 tokio::spawn(async move {
                     match tls {
@@ -109,6 +112,10 @@ impl NodeServer {
 
     pub fn set_status(&self, status: u16) {
         self.state.status.store(status, Ordering::Relaxed);
+    }
+
+    pub fn connections(&self) -> u16 {
+        self.state.connections.load(Ordering::Relaxed)
     }
 
     pub fn probes(&self) -> Vec<String> {

@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
-use crate::harness::{Rig, local, route};
+use crate::{
+    harness::{Rig, local, route},
+    node::NodeServer,
+};
 
 /// An address at which nobody listens.
 async fn dead() -> String {
@@ -98,6 +101,76 @@ async fn the_upstream_sees_the_host_it_shall_see() {
     {
         assert_eq!(rig.gateway.echo(path).await["headers"]["host"], host, "{path}");
     }
+}
+
+#[tokio::test]
+async fn the_same_key_leads_to_the_same_node() {
+    let (one, two) = (Origin::start("one").await, Origin::start("two").await);
+    let nodes = json!({one.address.to_string(): 1, two.address.to_string(): 1});
+    let hashed = |uri: &str, on: &str, key: &str| {
+        let mut upstream = json!({"nodes": nodes, "type": "chash", "hash_on": on});
+        if !key.is_empty() {
+            upstream["key"] = json!(key);
+        }
+        json!({"uri": uri, "upstream": upstream})
+    };
+    let mut consumer = hashed("/consumer", "consumer", "");
+    consumer["plugins"] = json!({"key-auth": {}});
+    let person = |name: &str| json!({"username": name, "plugins": {"key-auth": {"key": name}}});
+    let people: Vec<String> = (0..12).map(|number| format!("key{number}")).collect();
+    let rig = Rig::start(&[
+        ("routes/1", hashed("/header", "header", "X-User-Id")),
+        ("routes/2", hashed("/cookie", "cookie", "session")),
+        ("routes/3", hashed("/vars", "vars", "arg_user")),
+        ("routes/4", hashed("/both", "vars_combinations", "$arg_user$http_x_user_id")),
+        ("routes/5", consumer),
+    ])
+    .await;
+    for name in &people {
+        rig.put(&format!("consumers/{name}"), &person(name)).await;
+    }
+    let ask = async |path: &str, key: &str| {
+        let request = rig.gateway.client.get(rig.gateway.url(&format!("{path}?user={key}")));
+        let request = request.header("X-User-Id", key).header("Cookie", format!("session={key}"));
+        let seen: Value = request.header("apikey", key).send().await.unwrap().json().await.unwrap();
+        seen["name"].as_str().unwrap().to_owned()
+    };
+    for path in ["/header", "/cookie", "/vars", "/both", "/consumer"] {
+        let mut used = std::collections::BTreeSet::new();
+        for key in &people {
+            let node = ask(path, key).await;
+            assert_eq!(ask(path, key).await, node, "{path} {key}");
+            used.insert(node);
+        }
+        assert_eq!(used.len(), 2, "{path}: keys spread");
+    }
+    // Without the key the client's address decides, which is the same for all of us.
+    let first = rig.gateway.echo("/header").await["name"].clone();
+    for _ in 0..6 {
+        assert_eq!(rig.gateway.echo("/header").await["name"], first);
+    }
+}
+
+#[tokio::test]
+async fn connections_are_kept_as_long_as_the_pool_says() {
+    let (kept, closed) = (NodeServer::start(None).await, NodeServer::start(None).await);
+    let with = |pool: Value| {
+        let mut without = route("/closed", closed.address);
+        without["upstream"]["keepalive_pool"] = pool;
+        without
+    };
+    let idle = with(json!({"size": 1, "idle_timeout": 0, "requests": 1000}));
+    let once = with(json!({"size": 1, "idle_timeout": 60, "requests": 1}));
+    let rig = Rig::start(&[("routes/1", route("/kept", kept.address)), ("routes/2", idle)]).await;
+    for round in 0..6 {
+        if round == 3 {
+            rig.put("routes/2", &once).await;
+        }
+        rig.gateway.fetch("/kept").await;
+        rig.gateway.fetch("/closed").await;
+    }
+    assert_eq!(closed.connections(), 6);
+    assert!(kept.connections() <= 2, "one for each thread at most");
 }
 
 #[tokio::test]

@@ -98,6 +98,12 @@ impl Catalog {
         touched
     }
 
+    /// How many slices there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slices.len()
+    }
+
     /// Forgets a slice; answers the service this touches.
     pub fn remove(&mut self, metadata: &Metadata) -> Vec<String> {
         let key = format!("{}/{}", metadata.namespace, metadata.name);

@@ -24,7 +24,9 @@ const PAGE: u32 = 500;
 const WATCH: Duration = Duration::from_secs(240);
 const SILENCE: Duration = Duration::from_secs(300);
 const LIST: Duration = Duration::from_secs(60);
-/// Bounds memory; a page of full slices is about 15 MB.
+/// Bounds memory, as the next two do. The largest clusters that Kubernetes supports have fewer.
+const SLICES_MAX: usize = 100_000;
+/// A page of full slices is about 15 MB.
 const PAGE_BYTES_MAX: usize = 64 << 20;
 /// No slice has more than 1000 endpoints, which is about 400 kB.
 const EVENT_BYTES_MAX: usize = 4 << 20;
@@ -164,6 +166,9 @@ impl Watcher {
                 if self.namespaces.contain(&object.metadata.namespace) {
                     catalog.put(object);
                 }
+            }
+            if catalog.len() > SLICES_MAX {
+                return Err(Failure::from("there are too many slices; select fewer by labels"));
             }
             match metadata.r#continue.filter(|token| !token.is_empty()) {
                 Some(token) => query = vec![("limit", PAGE.to_string()), ("continue", token)],

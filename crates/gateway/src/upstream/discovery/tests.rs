@@ -78,6 +78,23 @@ fn namespaces_are_selected_by_whole_names() {
 }
 
 #[test]
+fn a_registry_is_read_as_the_control_plane_writes_it() {
+    let read = |service: Value| {
+        let document = json!({"id": "7", "service": service, "client": {"token": "t"},
+            "label_selector": "a=b"});
+        let registry = Registry::parse(document.to_string().as_bytes())?;
+        registry.origin()
+    };
+    let service = |schema: &str, host: &str, port: Value| json!({"schema": schema, "host": host, "port": port});
+    assert_eq!(read(service("https", "10.0.0.1", json!("6443"))).unwrap(), "https://10.0.0.1:6443");
+    assert_eq!(read(service("http", "fd00::1", json!(80))).unwrap(), "http://[fd00::1]:80");
+    let error = read(service("https", "${GANTRY_NO_SUCH_HOST}", json!("1"))).unwrap_err();
+    assert_eq!(error, "the environment has no variable `GANTRY_NO_SUCH_HOST`");
+    assert!(read(service("ftp", "a", json!(1))).is_err());
+    assert!(read(json!({"port": 1})).is_err());
+}
+
+#[test]
 fn a_service_name_has_three_parts_and_a_port() {
     let directory = Directory::default();
     assert!(directory.subscribe("4001/shop/orders:http").unwrap().borrow().is_empty());
