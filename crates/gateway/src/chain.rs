@@ -37,6 +37,17 @@ pub struct Link {
 /// The plugins of one place by name.
 pub type Links = BTreeMap<&'static str, Arc<Link>>;
 
+/// The two turns of the response phases; see [`Plugin::is_last`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    First,
+    Last,
+}
+
+impl Turn {
+    pub const ALL: [Self; 2] = [Self::First, Self::Last];
+}
+
 /// Plugins in the order they run.
 pub struct Chain {
     links: Box<[Arc<Link>]>,
@@ -87,15 +98,16 @@ impl Chain {
         .await
     }
 
-    /// Lets every plugin see and change the response head.
+    /// Lets every plugin whose turn it is see and change the response head.
     pub fn response_headers(
         &self,
+        turn: Turn,
         exchange: &mut Exchange,
         request: &RequestHeader,
         response: &mut ResponseHeader,
     ) {
         for link in &self.links {
-            if link.runs(exchange, request) {
+            if link.has(turn) && link.runs(exchange, request) {
                 link.plugin.response_headers(exchange, request, response);
             }
         }
@@ -107,10 +119,17 @@ impl Chain {
         self.reads_bodies
     }
 
-    /// Lets every plugin that asks for it see and change a piece of the response body.
-    pub fn response_body(&self, exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool) {
+    /// Lets every plugin whose turn it is and that asks for it see and change a piece of the response
+    /// body.
+    pub fn response_body(
+        &self,
+        turn: Turn,
+        exchange: &mut Exchange,
+        body: &mut Option<Bytes>,
+        end: bool,
+    ) {
         for link in &self.links {
-            if link.plugin.reads_bodies() && link.ran(exchange) {
+            if link.has(turn) && link.plugin.reads_bodies() && link.ran(exchange) {
                 link.plugin.response_body(exchange, body, end);
             }
         }
@@ -173,6 +192,10 @@ async fn settle(
 }
 
 impl Link {
+    fn has(&self, turn: Turn) -> bool {
+        self.plugin.is_last() == (turn == Turn::Last)
+    }
+
     /// Whether `_meta.filter` lets the request in; found out once per request.
     fn runs(&self, exchange: &mut Exchange, request: &RequestHeader) -> bool {
         let Some(filter) = &self.filter else { return true };

@@ -35,7 +35,9 @@ mod sync;
 pub mod template;
 pub mod tls;
 pub mod upstream;
+mod zone;
 
 pub use options::{Bound, ClientOptions, Options};
 pub use run::{Error, run};
 pub use sync::{Etcd, Login, Source, SourceTls};
+pub use zone::{CacheOptions, ZoneOptions};

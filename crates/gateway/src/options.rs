@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::sync::Source;
+use crate::{sync::Source, zone::CacheOptions};
 
 /// Everything a gateway needs to know from outside. Port 0 takes any free port.
 pub struct Options {
@@ -32,6 +32,8 @@ pub struct Options {
     pub grace: Duration,
     /// Take the listening sockets of the gateway over that runs on the same data directory.
     pub upgrade: bool,
+    /// Where responses may be kept; None is what APISIX is shipped with, below the data directory.
+    pub cache: Option<CacheOptions>,
     /// Called once with the real addresses, when all listeners are bound.
     pub on_bound: Option<Box<dyn FnOnce(Bound) + Send>>,
 }

@@ -38,6 +38,7 @@ use crate::{
     state::State,
     sync::{self, Change, SourceTls, Update},
     tls::Doorkeeper,
+    zone::{CacheOptions, Zones},
 };
 
 /// Why a gateway could not start or had to stop.
@@ -86,8 +87,9 @@ pub fn run(mut options: Options, shutdown: CancellationToken) -> Result<(), Erro
     let bound = sockets.bound()?;
     let background = runtime()?;
     let https_port = bound.https.map(|address| address.port());
+    let zones = zones(&options)?;
     let access_log = options.access_log.as_deref();
-    let state = Arc::new(State::new(https_port, background.handle().clone(), access_log));
+    let state = Arc::new(State::new(https_port, background.handle().clone(), access_log, zones));
     // What the disk has is in force before the first connection is accepted.
     let disk = Disk::load(&options, &state)?;
     let clients = Arc::new(Clients::compile(&options.clients).map_err(Error::Clients)?);
@@ -152,6 +154,16 @@ struct Endings {
     relieved: CancellationToken,
     /// Nothing happens any more.
     quiet: CancellationToken,
+}
+
+/// Opens the zones for responses; those APISIX is shipped with if nothing is configured.
+fn zones(options: &Options) -> Result<Zones, Error> {
+    let shipped = || CacheOptions::shipped(&options.data_dir);
+    let cache = options.cache.clone().unwrap_or_else(shipped);
+    Zones::open(&cache).map_err(|error| {
+        let path = options.data_dir.display().to_string();
+        Error::Data { path, error }
+    })
 }
 
 /// One thread that serves requests.

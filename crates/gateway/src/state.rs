@@ -11,6 +11,7 @@ use crate::{
     plugin::{Background, Shared},
     snapshot::Snapshot,
     status::Status,
+    zone::Zones,
 };
 
 /// One running gateway.
@@ -25,11 +26,17 @@ pub struct State {
 
 impl State {
     /// A gateway that has no configuration yet. `https_port` is where redirects lead to,
-    /// `background` runs what no request waits for, `access_log` gets a line for each of them.
+    /// `background` runs what no request waits for, `access_log` gets a line for each of them, `zones`
+    /// keep responses.
     #[must_use]
-    pub fn new(https_port: Option<u16>, background: Handle, access_log: Option<&Path>) -> Self {
+    pub fn new(
+        https_port: Option<u16>,
+        background: Handle,
+        access_log: Option<&Path>,
+        zones: Zones,
+    ) -> Self {
         let background = Background::new(background);
-        let shared = Arc::new(Shared { https_port, background, ..Shared::default() });
+        let shared = Arc::new(Shared { https_port, background, zones, ..Shared::default() });
         let access_log = access_log.map(|path| AccessLog::new(path, &shared));
         Self { shared, access_log, ..Self::default() }
     }

@@ -1,5 +1,5 @@
 //! What tests share: the real binary as a child process, databases to throw away, an HTTP client, a
-//! mail server, an identity provider.
+//! mail server, an identity provider, a Redis.
 //!
 //! Only for tests: everything panics with a readable sentence when it fails.
 
@@ -10,6 +10,7 @@ pub mod database;
 pub mod identity_provider;
 pub mod origin;
 pub mod process;
+pub mod redis;
 pub mod smtp;
 
 pub use client::client;
@@ -17,4 +18,5 @@ pub use database::Database;
 pub use identity_provider::{Browser, IdentityProvider};
 pub use origin::Origin;
 pub use process::Process;
+pub use redis::Redis;
 pub use smtp::MailServer;

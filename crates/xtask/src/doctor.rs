@@ -11,6 +11,7 @@ const TEST: &[Need] = &[
     ("etcd", "etcd-server"),
     ("etcdctl", "etcd-client"),
     ("curl", "curl"),
+    ("redis-server", "redis-server"),
     ("python3", "python3"),
     ("node", "nodejs"),
     ("npm", "npm"),

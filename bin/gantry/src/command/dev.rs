@@ -102,6 +102,7 @@ async fn start_gateway(
         clients: gantry_gateway::ClientOptions::default(),
         grace: Duration::from_secs(3),
         upgrade: false,
+        cache: None,
         // The receiver waits below, or nobody cares any more.
         on_bound: Some(Box::new(move |bound| {
             let _ = sender.send(bound);

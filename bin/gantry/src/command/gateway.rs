@@ -38,6 +38,7 @@ pub fn run(options: GatewayOptions) -> Outcome {
             clients: meet(clients),
             grace: Duration::from_secs(grace_seconds),
             upgrade,
+            cache: None,
             on_bound: Some(Box::new(|bound| ready(Ready::default(), bound).print())),
         },
         shutdown,

@@ -1,32 +1,11 @@
-//! Exact request counters by key, shared by all threads and kept across configurations.
-//! Memory is bounded: what has expired is swept while new keys come in, and a full shard
-//! forgets the half that would expire first.
+//! Exact request counters by key.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use serde::Deserialize;
 
-use ahash::RandomState;
-use hashbrown::{Equivalent, HashMap};
-
-/// Threads rarely meet in one of this many shards.
-const SHARDS: usize = 64;
-
-/// Keys in all shards together, about 100 bytes each with short texts.
-pub const KEYS_MAX: usize = 1 << 20;
-
-/// A shard is swept for the first time when it has this many keys.
-const SWEEP_AT_LEAST: usize = 64;
-
-/// Whose counters they are: a digest of the owner and the configuration, so that a changed
-/// configuration starts anew and an unchanged one keeps its counts.
-pub type Bucket = u128;
+use super::keyed::{Bucket, Entry, Keyed};
 
 /// All counters of a gateway.
-pub struct Counters {
-    shards: Vec<Mutex<Shard>>,
-    hasher: RandomState,
-    /// Keys a shard may hold.
-    room: usize,
-}
+pub type Counters = Keyed<Count>;
 
 /// A number of requests per window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +16,8 @@ pub struct Quota {
 }
 
 /// How windows follow each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Window {
     /// Starts with the first request of a key.
     Fixed,
@@ -54,32 +34,9 @@ pub struct Verdict {
     pub reset_ms: u64,
 }
 
-#[derive(PartialEq, Eq, Hash)]
-struct Key {
-    bucket: Bucket,
-    text: Box<str>,
-}
-
-#[derive(Hash)]
-struct KeyRef<'a> {
-    bucket: Bucket,
-    text: &'a str,
-}
-
-impl Equivalent<Key> for KeyRef<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
-        self.bucket == key.bucket && *self.text == *key.text
-    }
-}
-
-struct Shard {
-    counts: HashMap<Key, Count, RandomState>,
-    sweep_at: usize,
-}
-
 /// Times are milliseconds of the Unix clock.
-#[derive(Debug, Clone, Copy)]
-struct Count {
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Count {
     /// When the current window ends.
     ends: u64,
     used: u64,
@@ -89,79 +46,16 @@ struct Count {
     expires: u64,
 }
 
-impl Default for Counters {
-    fn default() -> Self {
-        Self::with_room(KEYS_MAX)
-    }
-}
-
 impl Counters {
-    /// Counters for at most about this many keys.
-    #[must_use]
-    pub fn with_room(keys: usize) -> Self {
-        let hasher = RandomState::new();
-        let shard = || {
-            let counts = HashMap::with_hasher(hasher.clone());
-            Mutex::new(Shard { counts, sweep_at: SWEEP_AT_LEAST })
-        };
-        let shards = std::iter::repeat_with(shard).take(SHARDS).collect();
-        Self { shards, hasher, room: keys.div_ceil(SHARDS).max(2) }
-    }
-
-    /// Counts one request of `key` against its quota. Allocates only for keys it has not seen.
+    /// Counts one request of `key` against its quota.
     pub fn take(&self, bucket: Bucket, key: &str, quota: Quota, now_ms: u64) -> Verdict {
-        let wanted = KeyRef { bucket, text: key };
-        let mut shard = self.shard(&wanted);
-        if let Some(count) = shard.counts.get_mut(&wanted) {
-            return count.take(quota, now_ms);
-        }
-        shard.make_room(self.room, now_ms);
-        let mut count = Count { ends: 0, used: 0, previous: 0, expires: 0 };
-        let verdict = count.take(quota, now_ms);
-        shard.counts.insert(Key { bucket, text: key.into() }, count);
-        verdict
-    }
-
-    /// How many keys are remembered, expired ones included.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).counts.len()).sum()
-    }
-
-    /// Whether no key is remembered.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn shard(&self, key: &KeyRef<'_>) -> MutexGuard<'_, Shard> {
-        // The map inside uses the low bits of the same hash; the high ones choose the shard.
-        let hash = self.hasher.hash_one(key) >> 48;
-        lock(&self.shards[usize::try_from(hash).unwrap_or(0) % SHARDS])
+        self.with(bucket, key, now_ms, |count| count.take(quota, now_ms))
     }
 }
 
-/// A count is whole at every moment, so a panic elsewhere does not spoil it.
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Shard {
-    fn make_room(&mut self, room: usize, now_ms: u64) {
-        if self.counts.len() < self.sweep_at.min(room) {
-            return;
-        }
-        self.counts.retain(|_, count| count.expires > now_ms);
-        if self.counts.len() >= room {
-            let mut expiries: Vec<_> = self.counts.values().map(|count| count.expires).collect();
-            let (_, middle, _) = expiries.select_nth_unstable(room / 2);
-            let middle = *middle;
-            self.counts.retain(|_, count| count.expires > middle);
-            if self.counts.is_empty() {
-                self.counts.shrink_to(room);
-            }
-        }
-        self.sweep_at = (self.counts.len() * 2).max(SWEEP_AT_LEAST);
+impl Entry for Count {
+    fn expires(&self) -> u64 {
+        self.expires
     }
 }
 
@@ -200,14 +94,19 @@ impl Count {
             *self = Self { ends, used: 0, previous, expires: ends.saturating_add(window) };
         }
         let left = ends - now_ms;
-        // Rounded up, so that a request is admitted only if the whole estimate has room.
-        let weighted = u128::from(self.previous) * u128::from(left);
-        let before = u64::try_from(weighted.div_ceil(u128::from(window))).unwrap_or(u64::MAX);
+        let before = in_view(self.previous, left, window);
         let room = quota.count.saturating_sub(before).saturating_sub(self.used);
         let admitted = room > 0;
         self.used += u64::from(admitted);
         Verdict { admitted, remaining: room.saturating_sub(1), reset_ms: left }
     }
+}
+
+/// What a window that is over still counts for, of which `left` of `window` is in view. Rounded up,
+/// so that a request is admitted only if the whole estimate has room.
+pub fn in_view(used: u64, left: u64, window: u64) -> u64 {
+    let weighted = u128::from(used) * u128::from(left);
+    u64::try_from(weighted.div_ceil(u128::from(window.max(1)))).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -264,16 +163,16 @@ mod tests {
                 counters.take(1, &format!("{round}-{key}"), FIXED, round * 20_000);
             }
         }
-        assert!(counters.len() <= SHARDS * SWEEP_AT_LEAST, "{}", counters.len());
+        assert!(counters.len() <= 64 * 64, "{}", counters.len());
     }
 
     #[test]
     fn memory_is_bounded_even_if_nothing_expires() {
-        let counters = Counters::with_room(SHARDS * 100);
+        let counters = Counters::with_room(64 * 100);
         for key in 0..50_000_u64 {
             counters.take(1, &key.to_string(), FIXED, key / 10);
         }
-        assert!(counters.len() <= SHARDS * 100, "{}", counters.len());
+        assert!(counters.len() <= 64 * 100, "{}", counters.len());
         let last = counters.take(1, "49999", FIXED, 5_000);
         assert_eq!(last.remaining, 0, "the newest keys are kept");
     }

@@ -31,6 +31,10 @@ enum Text {
     Rendered(Template),
 }
 
+/// Headers by name with one value each, for answers of our own.
+#[derive(Default)]
+pub struct Fields(Vec<(HeaderName, Text)>);
+
 /// The changes of one request, rendered.
 pub struct Rendered<'a> {
     changes: &'a Changes,
@@ -50,6 +54,28 @@ struct Structured {
     add: Value,
     set: Map<String, Value>,
     remove: Vec<String>,
+}
+
+impl Fields {
+    /// Reads names and values; a value is a text or a number.
+    pub fn parse(map: Option<&Map<String, Value>>) -> Result<Self, String> {
+        let field = |(name, value): (&String, &Value)| {
+            Ok::<_, String>((config::header_name(name)?, text(value)?))
+        };
+        map.into_iter().flatten().map(field).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Reads a list of names and values.
+    pub fn list<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, String> {
+        let field =
+            |(name, value): (&str, &str)| Ok((config::header_name(name)?, Text::new(value)?));
+        pairs.into_iter().map(field).collect::<Result<_, String>>().map(Self)
+    }
+
+    /// The headers for this request.
+    pub fn render(&self, vars: &dyn Vars) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        self.0.iter().filter_map(|(name, text)| Some((name.clone(), text.render(vars)?)))
+    }
 }
 
 impl Changes {

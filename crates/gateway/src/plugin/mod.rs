@@ -2,17 +2,26 @@
 //! merging are `chain`'s business, the phases are called by `proxy`.
 
 mod acl;
+mod api_breaker;
 mod auth;
 mod basic_auth;
+mod body;
+mod brotli;
 mod client_control;
+mod compress;
 pub(crate) mod config;
 mod consumer_restriction;
 mod cors;
 pub mod counter;
 mod csrf;
 mod datadog;
+mod echo;
+mod fault_injection;
 mod file_logger;
 mod forward_auth;
+mod freshness;
+mod grpc_web;
+mod gzip;
 mod headers;
 mod hmac_auth;
 mod http_logger;
@@ -20,24 +29,35 @@ mod ip_restriction;
 mod jwt;
 mod jwt_auth;
 mod key_auth;
+mod keyed;
+mod limit;
+mod limit_conn;
 mod limit_count;
+mod limit_req;
 mod logger;
 pub mod metrics;
 mod multi_auth;
+mod mocking;
 mod networks;
 mod openid_connect;
 mod opentelemetry;
 mod outbound;
 mod prometheus;
+mod proxy_cache;
 mod proxy_control;
+mod proxy_mirror;
 mod proxy_rewrite;
 mod public_api;
+mod quota;
 mod real_ip;
 mod redirect;
+mod redis;
 mod referer_restriction;
+mod remote_counter;
 mod request_id;
 mod request_validation;
 mod response_rewrite;
+mod room;
 mod substitution;
 mod syslog;
 mod tcp_logger;
@@ -49,14 +69,17 @@ mod ua_restriction;
 mod udp_logger;
 mod uri_blocker;
 pub(crate) mod url;
+mod workflow;
 mod zipkin;
 
 pub use client_control::BodyLimit;
 pub use networks::Networks;
+pub(crate) use grpc_web::Call as GrpcWebCall;
 pub use opentelemetry::Exported;
+pub(crate) use proxy_mirror::Copies;
 pub use request_id::Id as RequestId;
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -70,6 +93,7 @@ use crate::{
     exchange::{Exchange, Facts},
     log::Logs,
     upstream::Upstreams,
+    zone::Zones,
 };
 
 /// What a plugin decides in a phase that may end the request.
@@ -102,6 +126,11 @@ pub type Wait = BoxFuture<'static, Resume>;
 pub type Resume = Box<dyn FnOnce(&mut Exchange, &mut RequestHeader) -> Flow + Send>;
 
 impl Flow {
+    /// Holds the request for a while.
+    pub fn pause(duration: Duration) -> Self {
+        Self::wait(tokio::time::sleep(duration), |(), _, _| Self::Next)
+    }
+
     /// Waits for `outcome`, then lets `resume` decide with it.
     pub fn wait<T: Send + 'static>(
         outcome: impl Future<Output = T> + Send + 'static,
@@ -157,6 +186,12 @@ pub trait Plugin: Send + Sync {
     ) {
     }
 
+    /// Whether the response phases come after those of all other plugins, as compression does: others
+    /// see and change plain bodies.
+    fn is_last(&self) -> bool {
+        false
+    }
+
     /// Whether `response_body` shall be called at all.
     fn reads_bodies(&self) -> bool {
         false
@@ -205,6 +240,20 @@ pub struct Kind {
 #[derive(Default)]
 pub struct Shared {
     pub counters: counter::Counters,
+    /// What api-breaker has seen of hosts and paths.
+    pub(crate) breakers: keyed::Keyed<api_breaker::Breaker>,
+    /// Requests under way, for limit-conn.
+    pub(crate) busy: keyed::Keyed<limit_conn::Busy>,
+    /// The buckets of limit-req.
+    pub(crate) leaks: keyed::Keyed<limit_req::Leak>,
+    /// Where proxy-cache keeps responses.
+    pub zones: Zones,
+    /// What sends the copies of proxy-mirror.
+    pub(crate) mirrors: proxy_mirror::Clients,
+    /// For bodies that are held while they are under way.
+    pub(crate) room: room::Room,
+    /// Where limits are kept that several gateways share.
+    pub(crate) stores: redis::Stores,
     pub metrics: metrics::Metrics,
     /// The port clients find HTTPS at, for redirects; None is 443.
     pub https_port: Option<u16>,
@@ -235,25 +284,36 @@ impl Background {
 /// The plugins this gateway runs, by name.
 const KINDS: &[Kind] = &[
     acl::KIND,
+    api_breaker::KIND,
     basic_auth::KIND,
+    brotli::KIND,
     client_control::KIND,
     consumer_restriction::KIND,
     cors::KIND,
     csrf::KIND,
     datadog::KIND,
+    echo::KIND,
+    fault_injection::KIND,
     file_logger::KIND,
     forward_auth::KIND,
+    grpc_web::KIND,
+    gzip::KIND,
     hmac_auth::KIND,
     http_logger::KIND,
     ip_restriction::KIND,
     jwt_auth::KIND,
     key_auth::KIND,
+    limit_conn::KIND,
     limit_count::KIND,
     multi_auth::KIND,
+    limit_req::KIND,
+    mocking::KIND,
     openid_connect::KIND,
     opentelemetry::KIND,
     prometheus::KIND,
+    proxy_cache::KIND,
     proxy_control::KIND,
+    proxy_mirror::KIND,
     proxy_rewrite::KIND,
     public_api::KIND,
     real_ip::KIND,
@@ -268,6 +328,7 @@ const KINDS: &[Kind] = &[
     ua_restriction::KIND,
     udp_logger::KIND,
     uri_blocker::KIND,
+    workflow::KIND,
     zipkin::KIND,
 ];
 

@@ -9,16 +9,16 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
 use gantry_routing::expr::Expr;
 use http::{
-    StatusCode, Version,
-    header::{
-        ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, LAST_MODIFIED, TRANSFER_ENCODING,
-    },
+    StatusCode,
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING},
 };
 use pingora::http::{RequestHeader, ResponseHeader};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Flow, Kind, Place, Plugin, config, headers::Changes, substitution::Substitution};
+use super::{
+    Flow, Kind, Place, Plugin, body, config, headers::Changes, substitution::Substitution,
+};
 use crate::exchange::{Exchange, Facts, Source};
 
 pub(super) const KIND: Kind =
@@ -100,11 +100,9 @@ impl ResponseRewrite {
         std::ptr::from_ref(self).addr()
     }
 
-    /// A response without a body stays so: there is no moment to send one. A body that is not
-    /// plain cannot be filtered.
+    /// A response without a body stays so. A body that is not plain cannot be filtered.
     fn takes_body(&self, response: &ResponseHeader) -> bool {
-        let bodiless = matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-            || response.headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0");
+        let bodiless = body::is_absent(response);
         match self.body {
             Body::Kept => false,
             Body::Replaced(_) => !bodiless,
@@ -115,21 +113,16 @@ impl ResponseRewrite {
         }
     }
 
-    /// Says how long the new body is, or that nobody knows. An answer of our own has its length
-    /// set when it is sent.
+    /// Says how long the new body is, or that nobody knows.
     fn frame(&self, exchange: &Exchange, request: &RequestHeader, response: &mut ResponseHeader) {
-        for name in [CONTENT_LENGTH, CONTENT_ENCODING, TRANSFER_ENCODING, LAST_MODIFIED, ETAG] {
-            response.remove_header(&name);
+        body::will_change(exchange, request, response);
+        if let Body::Replaced(text) = &self.body
+            && exchange.response.source == Source::Upstream
+        {
+            response.remove_header(&TRANSFER_ENCODING);
+            // Fails only if the header map is full, and names were just taken out of it.
+            let _ = response.insert_header(CONTENT_LENGTH, text.len());
         }
-        let proxied = exchange.response.source == Source::Upstream;
-        // Setting fails only if the header map is full, and names were just taken out of it.
-        let _ = match &self.body {
-            Body::Replaced(text) if proxied => response.insert_header(CONTENT_LENGTH, text.len()),
-            Body::Filtered { .. } if proxied && request.version == Version::HTTP_11 => {
-                response.insert_header(TRANSFER_ENCODING, "chunked")
-            }
-            _ => Ok(()),
-        };
     }
 }
 

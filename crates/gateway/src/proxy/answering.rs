@@ -13,6 +13,7 @@ use pingora::{
 
 use crate::{
     answer::Answer,
+    chain::{Chain, Turn},
     exchange::{Exchange, Facts},
     log::AccessLog,
     status::VERSION,
@@ -75,8 +76,10 @@ pub fn dress(
         response.insert_header(UPSTREAM_STATUS, statuses)?;
     }
     let (global, chain) = chains(exchange);
-    global.response_headers(exchange, request, response);
-    chain.response_headers(exchange, request, response);
+    for turn in Turn::ALL {
+        global.response_headers(turn, exchange, request, response);
+        chain.response_headers(turn, exchange, request, response);
+    }
     Ok(())
 }
 
@@ -84,8 +87,10 @@ pub fn dress(
 pub fn body(exchange: &mut Exchange, bytes: &mut Option<Bytes>, end: bool) {
     if exchange.snapshot.global.reads_bodies() || exchange.chain.reads_bodies() {
         let (global, chain) = chains(exchange);
-        global.response_body(exchange, bytes, end);
-        chain.response_body(exchange, bytes, end);
+        for turn in Turn::ALL {
+            global.response_body(turn, exchange, bytes, end);
+            chain.response_body(turn, exchange, bytes, end);
+        }
     }
     if let Some(bytes) = bytes {
         let response = &mut exchange.response;
@@ -104,6 +109,6 @@ pub fn log(session: &Session, exchange: &Exchange, access_log: Option<&AccessLog
     }
 }
 
-fn chains(exchange: &Exchange) -> (Arc<crate::chain::Chain>, Arc<crate::chain::Chain>) {
+fn chains(exchange: &Exchange) -> (Arc<Chain>, Arc<Chain>) {
     (Arc::clone(&exchange.snapshot.global), Arc::clone(&exchange.chain))
 }

@@ -13,7 +13,7 @@ use pingora::{
 
 use crate::{
     exchange::{Attempts, Exchange, Facts},
-    plugin::BodyLimit,
+    plugin::{BodyLimit, Copies, GrpcWebCall},
     request::{self, X_FORWARDED_FOR, X_REAL_IP},
     snapshot::NoUpstream,
     upstream::{Balancing, ClientCertificate, HashOn, Node, PassHost, Report, Resolver, Upstream},
@@ -154,7 +154,7 @@ fn server_name(
 }
 
 /// Puts on the request what the upstream shall see.
-pub fn dress(request: &mut RequestHeader, exchange: &Exchange) -> Result<()> {
+pub fn dress(request: &mut RequestHeader, exchange: &mut Exchange) -> Result<()> {
     let client = exchange.client.text();
     let chain = request::forwarded_for(request, client);
     request.insert_header(X_REAL_IP, client)?;
@@ -184,6 +184,19 @@ pub fn dress(request: &mut RequestHeader, exchange: &Exchange) -> Result<()> {
         })?;
         request.set_uri(uri);
     }
+    Copies::head(exchange, request);
+    GrpcWebCall::head(exchange, request)
+}
+
+/// Lets those at a piece of the request's body who copy or change it. The error is a 413 if there is
+/// more than a plugin allows. It is the client's: for others Pingora waits for the upstream to answer.
+pub fn body(exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool) -> Result<()> {
+    let offset = exchange.attempts.body_bytes;
+    count(exchange, body.as_ref())?;
+    Copies::body(exchange, offset, body.as_ref(), end);
+    if !GrpcWebCall::body(exchange, offset, body, end) {
+        return refuse(400, "the request's body is not base64").map_err(Error::into_down);
+    }
     Ok(())
 }
 
@@ -196,15 +209,14 @@ fn frame(request: &mut RequestHeader, length: usize) -> Result<()> {
     Ok(())
 }
 
-/// Counts a piece of the request's body. The error is a 413 if there is more than a plugin allows.
-pub fn count(exchange: &mut Exchange, body: Option<&Bytes>) -> Result<()> {
+fn count(exchange: &mut Exchange, body: Option<&Bytes>) -> Result<()> {
     let Some(body) = body else { return Ok(()) };
     exchange.tapes.request.record(exchange.attempts.body_bytes, body);
     let bytes = &mut exchange.attempts.body_bytes;
     *bytes = bytes.saturating_add(body.len() as u64);
     match exchange.notes.get() {
         Some(BodyLimit(limit)) if *bytes > *limit && exchange.body.is_none() => {
-            refuse(413, "the request's body is too large")
+            refuse(413, "the request's body is too large").map_err(Error::into_down)
         }
         _ => Ok(()),
     }

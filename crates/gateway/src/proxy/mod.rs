@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use pingora::{
     Error, ErrorSource, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
@@ -24,6 +24,7 @@ use crate::{
     answer::Answer,
     body,
     exchange::{Exchange, Source},
+    plugin::GrpcWebCall,
     state::State,
 };
 
@@ -87,10 +88,10 @@ impl ProxyHttp for Proxy {
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        forwarding::count(exchange, body.as_ref())
+        forwarding::body(exchange, body, end)
     }
 
     fn fail_to_connect(
@@ -164,6 +165,16 @@ impl ProxyHttp for Proxy {
     ) -> Result<Option<std::time::Duration>> {
         answering::body(exchange, body, end);
         Ok(None)
+    }
+
+    /// Some makes trailers a part of the body.
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        trailers: &mut HeaderMap,
+        exchange: &mut Exchange,
+    ) -> Result<Option<Bytes>> {
+        Ok(GrpcWebCall::trailers(exchange, trailers))
     }
 
     /// Nothing could be proxied: answers for the upstream.

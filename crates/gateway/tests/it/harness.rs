@@ -49,6 +49,7 @@ fn options(endpoint: &str, data_dir: &Path, clients: ClientOptions) -> Options {
         clients,
         grace: Duration::from_secs(3),
         upgrade: false,
+        cache: None,
         on_bound: None,
     }
 }

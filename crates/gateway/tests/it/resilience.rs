@@ -80,7 +80,7 @@ async fn a_protecting_plugin_that_cannot_run_closes_its_route() {
     let rig = Rig::start(&[
         ("routes/1", with("/unknown", json!({"no-such-plugin": {}}))),
         ("routes/2", with("/auth", json!({"ldap-auth": {"base_dn": "dc=a", "ldap_uri": "a:1"}}))),
-        ("routes/3", with("/other", json!({"echo": {"body": "x"}}))),
+        ("routes/3", with("/other", json!({"degraphql": {"query": "{ a }"}}))),
     ])
     .await;
     assert_eq!(rig.gateway.fetch("/unknown").await.0, 503);

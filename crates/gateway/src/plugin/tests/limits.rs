@@ -1,4 +1,4 @@
-//! limit-count as clients meet it.
+//! limit-count, limit-req and limit-conn as clients meet them.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::{access, compile, exchange, header, plugin, read, request, response};
 use crate::{
-    exchange::Client,
-    plugin::{Plugin, Shared},
+    exchange::{Client, Exchange},
+    plugin::{Flow, Plugin, Shared},
 };
 
 /// Status of one request from this address, and its quota headers.
@@ -110,9 +110,88 @@ fn numbers_may_come_from_the_request() {
 }
 
 #[test]
-fn redis_is_refused_by_name() {
-    let config =
-        json!({"count": 1, "time_window": 60, "policy": "redis", "redis_host": "127.0.0.1"});
-    let error = compile("limit-count", &config, &Arc::default()).err().unwrap();
-    assert_eq!(error, "`policy` redis is not available here, use `local`");
+fn what_cannot_be_run_is_refused_by_name() {
+    let refused = |config: &Value| compile("limit-count", config, &Arc::default()).err().unwrap();
+    let sentinel = json!({"count": 1, "time_window": 60, "policy": "redis-sentinel",
+        "redis_sentinels": [{"host": "localhost", "port": 1}], "redis_master_name": "m"});
+    assert_eq!(refused(&sentinel), "`policy` redis-sentinel is not available here");
+    let delayed = json!({"count": 1, "time_window": 60, "policy": "redis",
+        "redis_host": "localhost", "sync_interval": 0.5});
+    assert_eq!(refused(&delayed), "`sync_interval` is not available here, leave it out");
+}
+
+/// Whether the request was held back; or the status of the refusal.
+async fn held(plugin: &Arc<dyn Plugin>, exchange: &mut Exchange) -> Result<bool, u16> {
+    let mut request = request("/", &[]);
+    let mut flow = plugin.access(exchange, &mut request);
+    let mut held = false;
+    loop {
+        match flow {
+            Flow::Next => return Ok(held),
+            Flow::Answer(answer) => return Err(answer.status.as_u16()),
+            Flow::Wait(wait) => flow = wait.await(exchange, &mut request),
+        }
+        held = true;
+    }
+}
+
+#[tokio::test]
+async fn limit_req_holds_back_the_burst() {
+    let limit = plugin("limit-req", &json!({"rate": 10, "burst": 2, "key": "remote_addr"}));
+    assert_eq!(held(&limit, &mut exchange()).await, Ok(false));
+    assert_eq!(held(&limit, &mut exchange()).await, Ok(true));
+}
+
+#[tokio::test]
+async fn limit_req_refuses_what_is_more_than_the_burst() {
+    // So slow that nothing leaks out while the test runs.
+    let config = json!({"rate": 0.001, "burst": 2, "key": "remote_addr", "nodelay": true,
+        "rejected_code": 429, "rejected_msg": "slow down"});
+    let limit = plugin("limit-req", &config);
+    for _ in 0..3 {
+        assert_eq!(held(&limit, &mut exchange()).await, Ok(false));
+    }
+    let answer = access(&limit, &mut exchange(), &mut request("/", &[]));
+    assert_eq!(read(answer), (429, "{\"error_msg\":\"slow down\"}\n".to_owned()));
+}
+
+#[tokio::test]
+async fn limit_conn_counts_requests_until_they_end() {
+    let config = json!({"conn": 2, "burst": 2, "default_conn_delay": 0.001, "key": "remote_addr",
+        "rejected_code": 429});
+    let limit = plugin("limit-conn", &config);
+    let mut under_way: Vec<Exchange> = Vec::new();
+    for expected in [Ok(false), Ok(false), Ok(true), Ok(true), Err(429)] {
+        let mut exchange = exchange();
+        assert_eq!(held(&limit, &mut exchange).await, expected);
+        under_way.push(exchange);
+    }
+    let mut elsewhere = exchange();
+    elsewhere.client = Client::new("2.2.2.2:1".parse().unwrap());
+    assert_eq!(held(&limit, &mut elsewhere).await, Ok(false), "others are counted apart");
+    under_way.clear();
+    assert_eq!(held(&limit, &mut exchange()).await, Ok(false), "whoever has ended counts no more");
+}
+
+#[tokio::test]
+async fn limit_conn_takes_the_places_of_all_rules_or_none() {
+    let limit = plugin(
+        "limit-conn",
+        &json!({"default_conn_delay": 1, "rules": [
+            {"conn": "$http_absent", "burst": 0, "key": "$remote_addr"},
+            {"conn": 1, "burst": 1, "key": "all"},
+            {"conn": 3, "burst": 0, "key": "${remote_addr}"},
+            {"conn": 1, "burst": 0, "key": "${http_absent ?? none}"},
+        ]}),
+    );
+    let mut first = exchange();
+    assert_eq!(held(&limit, &mut first).await, Ok(false));
+    for _ in 0..5 {
+        assert_eq!(held(&limit, &mut exchange()).await, Err(503), "a refusal keeps no place");
+    }
+    drop(first);
+    assert_eq!(held(&limit, &mut exchange()).await, Ok(false));
+    let nothing = json!({"default_conn_delay": 1, "rules": [
+        {"conn": 1, "burst": 0, "key": "$http_absent"}]});
+    assert_eq!(held(&plugin("limit-conn", &nothing), &mut exchange()).await, Err(500));
 }

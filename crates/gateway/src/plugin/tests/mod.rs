@@ -1,6 +1,7 @@
 //! Plugins as a request meets them: configured, compiled, and run phase by phase.
 
 mod authentication;
+mod faults;
 mod hmac;
 mod limits;
 mod paths;
