@@ -219,6 +219,43 @@ mod tests {
     }
 
     #[test]
+    fn responses_are_compressed_as_nginx_does() {
+        let types = Some(vec!["text/html".to_owned()]);
+        let (length_min, version) = (20, Version::HTTP_11);
+        let rules = Rules { coding: "gzip", types, length_min, version, vary: false };
+        let fits = |request: &[u8], version, status: u16, headers: &[(&'static str, &str)]| {
+            let mut request = RequestHeader::build(request, b"/", None).unwrap();
+            request.set_version(version);
+            let mut response = ResponseHeader::build(status, None).unwrap();
+            for (name, value) in headers {
+                response.insert_header(*name, *value).unwrap();
+            }
+            rules.fits(&request, &response)
+        };
+        let html = ("content-type", "Text/HTML; charset=x");
+        for (status, expected) in
+            [(200, true), (403, true), (404, true), (201, false), (206, false), (500, false)]
+        {
+            assert_eq!(fits(b"GET", Version::HTTP_11, status, &[html]), expected, "{status}");
+        }
+        assert!(!fits(b"HEAD", Version::HTTP_11, 200, &[html]));
+        assert!(!fits(b"GET", Version::HTTP_10, 200, &[html]));
+        assert!(fits(b"GET", Version::HTTP_2, 200, &[html]));
+        for (header, expected) in [
+            (("content-length", "19"), false),
+            (("content-length", "20"), true),
+            (("content-encoding", "br"), false),
+            (("content-type", "text/css"), false),
+        ] {
+            assert_eq!(
+                fits(b"GET", Version::HTTP_11, 200, &[html, header]),
+                expected,
+                "{header:?}"
+            );
+        }
+    }
+
+    #[test]
     fn strong_tags_become_weak() {
         for (tag, expected) in
             [("\"a\"", Some("W/\"a\"")), ("W/\"a\"", Some("W/\"a\"")), ("bare", None)]

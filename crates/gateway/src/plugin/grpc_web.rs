@@ -79,7 +79,8 @@ impl Plugin for GrpcWeb {
             return refuse(StatusCode::BAD_REQUEST, "the route has no pattern that ends with `*`");
         };
         exchange.outgoing.target = Some(method);
-        exchange.notes.insert(BodyLimit(self.body_max));
+        let BodyLimit(limit) = *exchange.notes.get_or_insert(BodyLimit(self.body_max));
+        exchange.notes.insert(BodyLimit(limit.min(self.body_max)));
         exchange.notes.insert(Call { kind, text, rest: Vec::new(), answered: false });
         Flow::Next
     }

@@ -7,14 +7,14 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderName, Method, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use pingora::http::RequestHeader;
 use reqwest::{Client, redirect};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Flow, Kind, Place, Plugin, Shared, config, room::Claim, url};
-use crate::exchange::Exchange;
+use crate::{exchange::Exchange, request};
 
 pub(super) const KIND: Kind =
     Kind { name: "proxy-mirror", compile: ProxyMirror::compile, identify: None };
@@ -143,15 +143,23 @@ impl Plugin for ProxyMirror {
 }
 
 impl Copies {
-    /// Notes what the upstream gets to see.
-    pub fn head(exchange: &mut Exchange, request: &RequestHeader) {
+    /// Notes what the upstream gets to see; a request without a body is copied at once.
+    pub fn head(exchange: &mut Exchange, request: &RequestHeader, bodiless: bool) {
         let Some(Self(copies)) = exchange.notes.get_mut() else { return };
         for copy in copies.iter_mut().filter(|copy| copy.head.is_none()) {
             let mut headers = request.headers.clone();
             for name in &OWN {
                 headers.remove(name);
             }
+            if !headers.contains_key(header::HOST)
+                && let Ok(host) = HeaderValue::from_str(request::authority(request))
+            {
+                headers.insert(header::HOST, host);
+            }
             copy.head = Some((request.method.clone(), headers));
+        }
+        if bodiless {
+            Self::body(exchange, 0, None, true);
         }
     }
 

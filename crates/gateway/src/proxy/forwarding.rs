@@ -153,8 +153,8 @@ fn server_name(
     request::split_port(host).0.to_owned()
 }
 
-/// Puts on the request what the upstream shall see.
-pub fn dress(request: &mut RequestHeader, exchange: &mut Exchange) -> Result<()> {
+/// Puts on the request what the upstream shall see. `bodiless` says that no body will follow.
+pub fn dress(request: &mut RequestHeader, exchange: &mut Exchange, bodiless: bool) -> Result<()> {
     let client = exchange.client.text();
     let chain = request::forwarded_for(request, client);
     request.insert_header(X_REAL_IP, client)?;
@@ -184,7 +184,7 @@ pub fn dress(request: &mut RequestHeader, exchange: &mut Exchange) -> Result<()>
         })?;
         request.set_uri(uri);
     }
-    Copies::head(exchange, request);
+    Copies::head(exchange, request, bodiless);
     GrpcWebCall::head(exchange, request)
 }
 

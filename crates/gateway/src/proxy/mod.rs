@@ -76,11 +76,11 @@ impl ProxyHttp for Proxy {
     /// Makes the request the upstream's.
     async fn upstream_request_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        forwarding::dress(request, exchange)
+        forwarding::dress(request, exchange, session.is_body_empty())
     }
 
     /// A piece of the request's body goes to the upstream.

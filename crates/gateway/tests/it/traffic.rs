@@ -113,6 +113,17 @@ async fn a_mirror_that_is_away_or_too_small_disturbs_nobody() {
 }
 
 #[tokio::test]
+async fn a_request_without_body_is_copied_also_on_its_way_to_http2() {
+    let mirror = Scripted::start(|_| answer("200 OK", "", "")).await;
+    let rig = Rig::start(&[]).await;
+    let upstream = json!({"scheme": "grpc", "nodes": {rig.etcd_address.to_string(): 1}});
+    let plugins = json!({"proxy-mirror": {"host": format!("http://{}", mirror.address)}});
+    rig.put("routes/1", &json!({"uri": "/*", "upstream": upstream, "plugins": plugins})).await;
+    rig.gateway.fetch("/a").await;
+    assert!(mirror.until(1).await[0].starts_with("GET /a "));
+}
+
+#[tokio::test]
 async fn a_breaker_keeps_requests_from_an_upstream_that_fails() {
     let origin = Scripted::start(|_| answer("500 Internal Server Error", "", "broken")).await;
     let breaker = json!({"break_response_code": 503, "break_response_body": "later",

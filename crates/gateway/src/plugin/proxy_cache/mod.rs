@@ -3,47 +3,34 @@
 //! A response is kept as it is when this plugin sees it, before plugins of lower priority change it;
 //! they see the kept one again. `HEAD` is answered from what `GET` has left, and leaves nothing itself.
 
+mod key;
+mod recording;
+
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use gantry_routing::vars::{Var, Vars};
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Flow, Kind, Place, Plugin, Shared, body, config,
-    freshness::{self, Directives},
-    limit::now_ms,
-    room::Claim,
+    Flow, Kind, Place, Plugin, Shared, body, config, freshness::Directives, limit::now_ms,
 };
 use crate::{
     answer::Answer,
-    exchange::{Exchange, Source},
+    exchange::Exchange,
     zone::{Content, Stored, Zone},
 };
+
+use key::Part;
+use recording::Recording;
 
 pub(super) const KIND: Kind =
     Kind { name: "proxy-cache", compile: ProxyCache::compile, identify: None };
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("apisix-cache-status");
-
-/// Headers of one connection or one request, which are not kept.
-const TRANSIENT: [HeaderName; 12] = [
-    header::AGE,
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("x-ratelimit-remaining"),
-];
 
 #[derive(Deserialize)]
 struct Config {
@@ -62,14 +49,6 @@ struct Config {
     cache_ttl: u64,
     consumer_isolation: bool,
     max_resp_body_size: usize,
-}
-
-/// A text, or the value of a variable.
-#[derive(Deserialize)]
-#[serde(from = "String")]
-enum Part {
-    Text(String),
-    Variable(String),
 }
 
 struct ProxyCache(Arc<Cache>);
@@ -91,51 +70,6 @@ struct Visit {
     /// Where the response is to be kept; None keeps nothing.
     key: Option<String>,
     recording: Option<Recording>,
-}
-
-/// A response that is on its way and will be kept once it is complete.
-#[derive(Clone)]
-struct Recording {
-    /// Headers of the request that the response depends on.
-    varies: Vec<String>,
-    key: String,
-    status: StatusCode,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    seconds: u64,
-    pieces: Vec<(Bytes, Claim)>,
-    length: usize,
-}
-
-impl From<String> for Part {
-    fn from(text: String) -> Self {
-        match text.strip_prefix('$') {
-            Some(name) => Self::Variable(name.to_owned()),
-            None => Self::Text(text),
-        }
-    }
-}
-
-impl Part {
-    fn append(&self, vars: &dyn Vars, out: &mut String) {
-        match self {
-            Self::Text(text) => out.push_str(text),
-            Self::Variable(name) => {
-                let value = vars.var(name);
-                out.push_str(&value.as_ref().and_then(Var::text).unwrap_or_default());
-            }
-        }
-    }
-
-    /// Whether it is something else than nothing or "0".
-    fn is_set(&self, vars: &dyn Vars) -> bool {
-        let mut text = String::new();
-        self.append(vars, &mut text);
-        !text.is_empty() && text != "0"
-    }
-
-    fn names(&self, variables: &[&str]) -> bool {
-        matches!(self, Self::Variable(name) if variables.contains(&&**name))
-    }
 }
 
 impl ProxyCache {
@@ -212,13 +146,10 @@ impl Plugin for ProxyCache {
     fn response_body(&self, exchange: &mut Exchange, piece: &mut Option<Bytes>, end: bool) {
         let Some(visit) = self.0.known(exchange) else { return };
         let Some(mut recording) = visit.recording.take() else { return };
-        if let Some(piece) = piece.as_ref().filter(|piece| !piece.is_empty()) {
-            recording.length = recording.length.saturating_add(piece.len());
-            if recording.length > self.0.config.max_resp_body_size {
-                return;
-            }
-            let Some(claim) = self.0.shared.room.claim(piece.len()) else { return };
-            recording.pieces.push((piece.clone(), claim));
+        if let Some(piece) = piece.as_ref().filter(|piece| !piece.is_empty())
+            && !self.0.add(&mut recording, piece)
+        {
+            return;
         }
         if end {
             self.0.keep(recording);
@@ -329,7 +260,7 @@ impl Cache {
                 if self.known(exchange).is_none_or(|visit| visit.key.as_ref() != Some(key)) {
                     return Flow::Next;
                 }
-                return self.look(variant(key, names, request), exchange, request);
+                return self.look(key::variant(key, names, request), exchange, request);
             }
             Some(stored) => match self.judge(stored, request) {
                 Ok(answer) => {
@@ -381,100 +312,6 @@ impl Cache {
         }
         Ok(answer)
     }
-
-    /// How a response will be kept, if it will.
-    fn record(
-        &self,
-        key: String,
-        exchange: &Exchange,
-        request: &RequestHeader,
-        response: &ResponseHeader,
-    ) -> Option<Recording> {
-        let (config, headers) = (&self.config, &response.headers);
-        let facts = exchange.facts(request);
-        let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-        let length = length.and_then(|length| length.parse::<usize>().ok());
-        let cookies = config.cache_set_cookie && self.in_memory();
-        let keeps = exchange.response.source == Source::Upstream
-            && request.method != Method::HEAD
-            && response.status != StatusCode::PARTIAL_CONTENT
-            && config.cache_http_status.contains(&response.status.as_u16())
-            && !config.no_cache.iter().any(|part| part.is_set(&facts))
-            && (cookies || !headers.contains_key(header::SET_COOKIE))
-            && length.is_none_or(|length| length <= config.max_resp_body_size);
-        if !keeps {
-            return None;
-        }
-        let now_ms = now_ms();
-        let seconds = match self.in_memory() {
-            true => freshness::in_memory(headers, config.cache_ttl, config.cache_control, now_ms),
-            false => freshness::on_disk(headers, self.shared.zones.ttl.as_secs(), now_ms),
-        };
-        let varies = varies(response)?;
-        let key = if varies.is_empty() { key } else { variant(&key, &varies, request) };
-        let kept = |(name, _): &(&HeaderName, &HeaderValue)| !TRANSIENT.contains(name);
-        let headers = headers.iter().filter(kept).map(|(n, v)| (n.clone(), v.clone())).collect();
-        let status = response.status;
-        let seconds = seconds?;
-        Some(Recording { varies, key, status, headers, seconds, pieces: Vec::new(), length: 0 })
-    }
-
-    /// Puts a complete response into the zone.
-    fn keep(&self, recording: Recording) {
-        let Recording { varies, key, status, headers, seconds, pieces, length } = recording;
-        let stored_ms = now_ms();
-        let base = key.split('\x02').next().unwrap_or("").to_owned();
-        let body = match &*pieces {
-            [(piece, _)] => piece.clone(),
-            pieces => {
-                let mut body = BytesMut::with_capacity(length);
-                pieces.iter().for_each(|(piece, _)| body.extend_from_slice(piece));
-                body.freeze()
-            }
-        };
-        let expires_ms = stored_ms.saturating_add(seconds.saturating_mul(1000));
-        let content = Content::Response { status, headers, body };
-        let stored = Stored { key, stored_ms, expires_ms, content };
-        if self.in_memory() {
-            return self.zone.put(&base, varies, stored);
-        }
-        let zone = self.zone.clone();
-        self.shared.background.spawn(async move {
-            // The room is given back when the body has been written.
-            let writing = tokio::task::spawn_blocking(move || {
-                zone.put(&base, varies, stored);
-                drop(pieces);
-            });
-            if let Err(error) = writing.await {
-                tracing::error!(%error, "a response could not be cached");
-            }
-        });
-    }
-}
-
-/// The headers of the request that a response depends on; None if it depends on everything.
-fn varies(response: &ResponseHeader) -> Option<Vec<String>> {
-    let mut names = Vec::new();
-    for line in response.headers.get_all(header::VARY) {
-        names.extend(line.to_str().ok()?.split(',').map(|name| name.trim().to_ascii_lowercase()));
-    }
-    names.retain(|name| !name.is_empty());
-    names.sort_unstable();
-    names.dedup();
-    (!names.iter().any(|name| name == "*")).then_some(names)
-}
-
-/// The key of the variant for this request. Neither URIs nor headers contain the separator.
-fn variant(key: &str, names: &[String], request: &RequestHeader) -> String {
-    let mut variant = key.to_owned();
-    for name in names {
-        variant.push('\x02');
-        for value in request.headers.get_all(name) {
-            variant.push_str(&String::from_utf8_lossy(value.as_bytes()));
-            variant.push('\x03');
-        }
-    }
-    variant
 }
 
 /// Whether the client says that it has this response already.
