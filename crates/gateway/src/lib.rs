@@ -14,6 +14,7 @@ pub mod exchange;
 mod exposition;
 mod handover;
 mod heartbeat;
+mod kafka;
 mod listen;
 pub mod log;
 mod machine;

@@ -28,7 +28,7 @@ pub use format::Format;
 pub use queue::{Deliver, Failed, Pace, Queue, document};
 pub use record::millis;
 pub use recorder::Recorder;
-pub use socket::{Endpoint, Security, Stream, anyone};
+pub use socket::{Endpoint, Security, Stream, anyone, known};
 pub use tape::{Tape, Tapes};
 
 use crate::exposition::{family, sample};

@@ -28,6 +28,7 @@ mod http_logger;
 mod ip_restriction;
 mod jwt;
 mod jwt_auth;
+mod kafka_logger;
 mod key_auth;
 mod keyed;
 mod limit;
@@ -302,6 +303,7 @@ const KINDS: &[Kind] = &[
     http_logger::KIND,
     ip_restriction::KIND,
     jwt_auth::KIND,
+    kafka_logger::KIND,
     key_auth::KIND,
     limit_conn::KIND,
     limit_count::KIND,

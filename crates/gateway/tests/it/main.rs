@@ -18,6 +18,7 @@ mod health;
 mod held_bodies;
 mod kubernetes;
 mod limits;
+mod kafka;
 mod loggers;
 mod node;
 mod openid_connect;
