@@ -37,8 +37,8 @@ mod limit_count;
 mod limit_req;
 mod logger;
 pub mod metrics;
-mod multi_auth;
 mod mocking;
+mod multi_auth;
 mod networks;
 mod openid_connect;
 mod opentelemetry;
@@ -74,8 +74,8 @@ mod workflow;
 mod zipkin;
 
 pub use client_control::BodyLimit;
-pub use networks::Networks;
 pub(crate) use grpc_web::Call as GrpcWebCall;
+pub use networks::Networks;
 pub use opentelemetry::Exported;
 pub(crate) use proxy_mirror::Copies;
 pub use request_id::Id as RequestId;
@@ -282,7 +282,9 @@ impl Background {
     }
 }
 
-/// The plugins this gateway runs, by name.
+/// The plugins this gateway runs, by name; the server knows them by [`RUN_IN_GANTRY`].
+///
+/// [`RUN_IN_GANTRY`]: gantry_routing::plugin::RUN_IN_GANTRY
 const KINDS: &[Kind] = &[
     acl::KIND,
     api_breaker::KIND,
@@ -307,9 +309,9 @@ const KINDS: &[Kind] = &[
     key_auth::KIND,
     limit_conn::KIND,
     limit_count::KIND,
-    multi_auth::KIND,
     limit_req::KIND,
     mocking::KIND,
+    multi_auth::KIND,
     openid_connect::KIND,
     opentelemetry::KIND,
     prometheus::KIND,

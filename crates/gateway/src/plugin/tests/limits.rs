@@ -130,6 +130,7 @@ async fn held(plugin: &Arc<dyn Plugin>, exchange: &mut Exchange) -> Result<bool,
             Flow::Next => return Ok(held),
             Flow::Answer(answer) => return Err(answer.status.as_u16()),
             Flow::Wait(wait) => flow = wait.await(exchange, &mut request),
+            Flow::Body(_) => panic!("it wants the body"),
         }
         held = true;
     }

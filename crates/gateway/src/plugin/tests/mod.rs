@@ -117,3 +117,10 @@ fn response(
 fn header<'a>(response: &'a ResponseHeader, name: &str) -> Option<&'a str> {
     response.headers.get(name).map(|value| value.to_str().unwrap())
 }
+
+#[test]
+fn the_server_knows_which_plugins_run_here() {
+    let mut names: Vec<&str> = super::KINDS.iter().map(|kind| kind.name).collect();
+    names.sort_unstable();
+    assert_eq!(names, gantry_routing::plugin::RUN_IN_GANTRY);
+}
