@@ -42,9 +42,15 @@ impl Secrets {
         self.directories.remove(id);
     }
 
-    /// Puts secrets in place of all references in a configuration. The error names the first one
-    /// that leads nowhere.
-    pub fn resolve(&self, value: &mut Value) -> Result<(), String> {
+    /// A configuration with secrets in place of all references. The error names the first one that
+    /// leads nowhere.
+    pub fn resolved(&self, config: &Value) -> Result<Value, String> {
+        let mut config = config.clone();
+        self.resolve(&mut config)?;
+        Ok(config)
+    }
+
+    fn resolve(&self, value: &mut Value) -> Result<(), String> {
         match value {
             Value::String(text) => self.resolve_text(text),
             Value::Array(items) => items.iter_mut().try_for_each(|item| self.resolve(item)),
@@ -138,9 +144,7 @@ mod tests {
     use super::*;
 
     fn resolved(secrets: &Secrets, text: &str) -> Result<Value, String> {
-        let mut value = json!({"a": [text]});
-        secrets.resolve(&mut value)?;
-        Ok(value["a"][0].clone())
+        Ok(secrets.resolved(&json!({"a": [text]}))?["a"][0].clone())
     }
 
     fn directory() -> (tempfile::TempDir, Secrets) {

@@ -69,18 +69,17 @@ impl Bench {
 
     fn link(&self, owner: &str, name: &str, config: &Value) -> Result<Link, String> {
         let known = catalog::get(name).ok_or("there is no plugin of this name")?;
-        let mut config = config.clone();
-        self.secrets.resolve(&mut config)?;
-        catalog::check(name, &mut config, Role::Switch)
-            .map_err(|violations| sentence(&violations))?;
+        let mut config = self.checked(name, config, Role::Switch)?;
         let meta = config.as_object_mut().and_then(|config| config.remove("_meta"));
         let meta = Meta::read(meta.as_ref())?;
         let plugin = if meta.disable {
             Arc::new(Idle)
         } else {
             let kind = plugin::find(name).ok_or("this gateway does not have it")?;
-            let metadata = self.metadata.get(name).map(|metadata| &**metadata);
-            (kind.compile)(&config, &Place { owner, metadata, shared: &self.shared })?
+            let metadata = self.metadata.get(name).map(|metadata| self.secrets.resolved(metadata));
+            let metadata = metadata.transpose()?;
+            let place = Place { owner, metadata: metadata.as_ref(), shared: &self.shared };
+            (kind.compile)(&config, &place)?
         };
         Ok(Link {
             name: known.name.as_str(),
@@ -93,12 +92,17 @@ impl Bench {
         })
     }
 
+    /// A configuration with its secrets and defaults; what is switched off needs no secrets.
+    fn checked(&self, name: &str, config: &Value, role: Role) -> Result<Value, String> {
+        let disabled = config.pointer("/_meta/disable") == Some(&Value::Bool(true));
+        let mut config = if disabled { config.clone() } else { self.secrets.resolved(config)? };
+        catalog::check(name, &mut config, role).map_err(|violations| sentence(&violations))?;
+        Ok(config)
+    }
+
     /// None if the configuration is switched off.
     fn identify(&self, name: &str, config: &Value) -> Result<Option<Identified>, String> {
-        let mut config = config.clone();
-        self.secrets.resolve(&mut config)?;
-        catalog::check(name, &mut config, Role::Consumer)
-            .map_err(|violations| sentence(&violations))?;
+        let config = self.checked(name, config, Role::Consumer)?;
         if Meta::read(config.get("_meta"))?.disable {
             return Ok(None);
         }

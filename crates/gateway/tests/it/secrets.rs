@@ -28,7 +28,11 @@ async fn references_of_plugins_consumers_and_certificates_are_followed() {
     let mut told = route("/told", origin.address);
     // Cargo sets this variable for every test.
     let headers = json!({"set": {"x-secret": "$env://CARGO_PKG_NAME"}});
-    told["plugins"] = json!({"proxy-rewrite": {"headers": headers}});
+    told["plugins"] = json!({
+        "proxy-rewrite": {"headers": headers},
+        "limit-count": {"count": 100, "time_window": 60},
+        "csrf": {"key": "$env://GANTRY_NO_SUCH_VARIABLE", "_meta": {"disable": true}},
+    });
     let key = "$secret://file/1/tls.json/key";
     let rig = Rig::start(&[
         (
@@ -36,6 +40,7 @@ async fn references_of_plugins_consumers_and_certificates_are_followed() {
             json!({"username": "jack",
             "plugins": {"key-auth": {"key": "$secret://file/1/key"}}}),
         ),
+        ("plugin_metadata/limit-count", json!({"limit_header": "$env://CARGO_PKG_NAME"})),
         ("routes/1", keyed),
         ("routes/2", told),
         ("secrets/file/1", json!({"id": "file/1", "path": directory.path()})),
@@ -54,7 +59,9 @@ async fn references_of_plugins_consumers_and_certificates_are_followed() {
         .build()
         .unwrap();
     let url = format!("https://localhost:{}/told", address.port());
-    assert_eq!(client.get(url).send().await.unwrap().status(), 200);
+    let response = client.get(url).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()[env!("CARGO_PKG_NAME")], "100");
     assert_eq!(problems(&rig.gateway.state().await), [""; 0]);
 }
 
