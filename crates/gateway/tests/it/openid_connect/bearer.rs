@@ -148,3 +148,37 @@ async fn tokens_are_verified_with_a_configured_key() {
     rig.put("routes/1", &guarded(&origin, discovery, &unchecked)).await;
     assert_eq!(challenge(&good).await, (401, invalid("issuer validation unavailable")));
 }
+
+#[tokio::test]
+async fn the_provider_says_where_it_is_asked_and_acl_hears_what_it_knows() {
+    let origin = Origin::start("one").await;
+    let provider = StandIn::start(|request| {
+        let host = request.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+        let body = if request.starts_with("GET / ") {
+            json!({"introspection_endpoint": format!("http://{host}/ask")})
+        } else {
+            json!({"active": true, "groups": ["staff"]})
+        };
+        ("200 OK", JSON, body.to_string())
+    })
+    .await;
+    let settings =
+        json!({"bearer_only": true, "introspection_endpoint_auth_method": "client_secret_post"});
+    let mut route = guarded(&origin, &format!("http://{}/", provider.address), &settings);
+    route["plugins"]["acl"] = json!({"allow_labels": {"groups": ["staff", "guests"]}});
+    let rig = Rig::start(&[("routes/1", route.clone())]).await;
+    assert_eq!(ask(&rig, "Bearer t").await.status(), 200);
+    assert_eq!(ask(&rig, "Bearer t").await.status(), 200);
+    let heard = provider.heard();
+    assert!(heard[0].starts_with("GET / "), "{}", heard[0]);
+    for question in &heard[1..] {
+        assert!(question.starts_with("POST /ask "), "the description is kept: {question}");
+        let secret =
+            "client_id=gantry&client_secret=a%20secret%2C%20with%20%2B%20%26%20%25%20in%20it";
+        assert!(question.ends_with(secret), "{question}");
+        assert!(!question.contains("authorization: "), "{question}");
+    }
+    route["plugins"]["acl"] = json!({"deny_labels": {"groups": ["staff"]}});
+    rig.put("routes/1", &route).await;
+    assert_eq!(ask(&rig, "Bearer t").await.status(), 403);
+}
