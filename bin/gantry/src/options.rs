@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use gantry_gateway::ZoneOptions;
 
 /// API management that a team hosts itself.
 #[derive(Parser)]
@@ -261,9 +262,23 @@ pub struct GatewayOptions {
     /// Take over from the gateway that runs on the same data folder, without refusing a request.
     #[arg(long)]
     pub upgrade: bool,
+    #[command(flatten)]
+    pub cache: CacheZoneOptions,
     /// Milliseconds between reports of metrics, whatever the control plane says.
     #[arg(long, env = "GANTRY_METRICS_INTERVAL_MS", hide = true)]
     pub metrics_interval_ms: Option<u64>,
+}
+
+/// Where proxy-cache keeps responses.
+#[derive(Args, Clone)]
+pub struct CacheZoneOptions {
+    /// A zone for proxy-cache, `name=50m` in memory or `name=1g:/directory` on disk; give it several
+    /// times. Without any there are APISIX's: memory_cache and disk_cache_one.
+    #[arg(long, env = "GANTRY_CACHE_ZONE", value_delimiter = ',', value_name = "ZONE")]
+    pub cache_zone: Vec<ZoneOptions>,
+    /// Seconds that responses in zones on disk are fresh, unless they say otherwise.
+    #[arg(long, env = "GANTRY_CACHE_TTL", default_value_t = 10)]
+    pub cache_ttl: u64,
 }
 
 /// Where the configuration comes from: a Gantry control plane, any etcd, or a file.

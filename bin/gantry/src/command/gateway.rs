@@ -3,19 +3,30 @@
 use std::path::Path;
 use std::time::Duration;
 
-use gantry_gateway::{Bound, Etcd, Login, Options, Source, SourceTls};
+use gantry_gateway::{Bound, CacheOptions, Etcd, Login, Options, Source, SourceTls};
 
 use super::{Outcome, runtime};
 use crate::lifecycle::shutdown_on_signal;
-use crate::options::{ClientOptions, GatewayOptions, ListenOptions, SourceOptions};
+use crate::options::{
+    CacheZoneOptions, ClientOptions, GatewayOptions, ListenOptions, SourceOptions,
+};
 use crate::ready::Ready;
 
 /// Runs until a signal.
 pub fn run(options: GatewayOptions) -> Outcome {
     let GatewayOptions {
-        data, listen, source, access_log, clients, grace_seconds, upgrade, ..
+        data,
+        listen,
+        source,
+        access_log,
+        clients,
+        grace_seconds,
+        upgrade,
+        cache,
+        ..
     } = options;
     let metrics_interval = options.metrics_interval_ms.map(Duration::from_millis);
+    let cache = zones(cache, &data);
     let ListenOptions { listen_http, listen_https, listen_status, threads } = listen;
     let runtime = runtime()?;
     let shutdown = runtime.block_on(async {
@@ -38,12 +49,21 @@ pub fn run(options: GatewayOptions) -> Outcome {
             clients: meet(clients),
             grace: Duration::from_secs(grace_seconds),
             upgrade,
-            cache: None,
+            cache: Some(cache),
             on_bound: Some(Box::new(|bound| ready(Ready::default(), bound).print())),
         },
         shutdown,
     )?;
     Ok(())
+}
+
+/// The zones asked for, or those APISIX is shipped with.
+fn zones(options: CacheZoneOptions, data: &Path) -> CacheOptions {
+    let CacheZoneOptions { cache_zone: zones, cache_ttl: ttl } = options;
+    match zones.is_empty() {
+        true => CacheOptions { ttl, ..CacheOptions::shipped(data) },
+        false => CacheOptions { zones, ttl },
+    }
 }
 
 /// The line about what a gateway listens on.

@@ -8,33 +8,62 @@ mod stored;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, io, path::Path, path::PathBuf, sync::Arc, time::Duration};
-
-use serde::Deserialize;
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 
 pub use disk::Disk;
 pub use memory::Memory;
 pub use stored::{Content, Stored};
 
-/// One zone, as the gateway is configured.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// One zone, as the gateway is configured: `name=50m` in memory, `name=1g:/directory` on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ZoneOptions {
     pub name: String,
     /// Bytes of all responses together; the least used ones make room for others.
     pub size: u64,
     /// Where responses are kept on disk; None keeps them in memory.
-    #[serde(default)]
     pub directory: Option<PathBuf>,
 }
 
 /// All zones of a gateway, and how long responses on disk are fresh that do not say so.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheOptions {
     pub zones: Vec<ZoneOptions>,
     /// Seconds.
     pub ttl: u64,
+}
+
+impl FromStr for ZoneOptions {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let malformed = || format!("`{text}` is no zone like `name=50m` or `name=1g:/directory`");
+        let (name, rest) = text.split_once('=').ok_or_else(malformed)?;
+        let (size, directory) = match rest.split_once(':') {
+            Some((size, directory)) => (size, Some(PathBuf::from(directory))),
+            None => (rest, None),
+        };
+        let digits = size.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
+        let shift = match size.get(digits.len()..) {
+            Some("") => 0,
+            Some("k" | "K") => 10,
+            Some("m" | "M") => 20,
+            Some("g" | "G") => 30,
+            _ => return Err(malformed()),
+        };
+        let number: u64 = digits.parse().map_err(|_| malformed())?;
+        let size = number.checked_mul(1 << shift).ok_or_else(malformed)?;
+        if name.is_empty() || directory.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+            return Err(malformed());
+        }
+        Ok(Self { name: name.to_owned(), size, directory })
+    }
 }
 
 impl CacheOptions {

@@ -123,3 +123,16 @@ fn what_comes_and_goes_leaves_nothing_behind() {
     assert_eq!(map.weight(), 1);
     assert!(map.queued() <= 100, "{}", map.queued());
 }
+
+#[test]
+fn zones_are_written_in_one_line() {
+    let zone = |name: &str, size, directory: Option<&str>| {
+        Ok(ZoneOptions { name: name.to_owned(), size, directory: directory.map(PathBuf::from) })
+    };
+    assert_eq!("a=50m".parse(), zone("a", 50 << 20, None));
+    assert_eq!("a=7".parse(), zone("a", 7, None));
+    assert_eq!("a=1G:/x:y".parse(), zone("a", 1 << 30, Some("/x:y")));
+    for text in ["a", "=1m", "a=", "a=m", "a=1t", "a=1m:", "a=99999999999g"] {
+        assert!(text.parse::<ZoneOptions>().is_err(), "{text}");
+    }
+}
