@@ -27,6 +27,7 @@ mod proxy_protocol;
 pub mod request;
 pub mod route;
 mod run;
+mod scrape;
 mod secrets;
 pub mod snapshot;
 mod sockets;

@@ -37,8 +37,9 @@ impl State {
     ) -> Self {
         let background = Background::new(background);
         let shared = Arc::new(Shared { https_port, background, zones, ..Shared::default() });
+        let status = Arc::clone(&shared.status);
         let access_log = access_log.map(|path| AccessLog::new(path, &shared));
-        Self { shared, access_log, ..Self::default() }
+        Self { status, shared, access_log, ..Self::default() }
     }
 
     /// The snapshot in force; whoever holds it sees no change.
@@ -50,16 +51,6 @@ impl State {
     /// Puts a snapshot in force for all requests that begin from now on.
     pub fn publish(&self, snapshot: Snapshot) {
         self.current.store(Arc::new(snapshot));
-    }
-
-    /// The counters in Prometheus' text form.
-    #[must_use]
-    pub fn metrics(&self) -> String {
-        let mut text = self.shared.metrics.render();
-        self.status.render(&mut text);
-        self.shared.logs.render(&mut text);
-        self.shared.upstreams.render(&mut text);
-        text
     }
 
     /// The state for people and scripts.

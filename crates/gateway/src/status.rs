@@ -185,6 +185,8 @@ impl Status {
         sample(out, "http_requests_total", &[], requests);
         gauge(out, "nginx_http_current_connections", "Connections of clients");
         self.render_connections(out);
+        let (accepted, _) = self.connections.counts();
+        sample(out, "nginx_http_current_connections", &[("state", "handled")], accepted);
         gauge(out, "node_info", "This gateway");
         sample(out, "node_info", &node, 1);
     }

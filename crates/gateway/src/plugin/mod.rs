@@ -95,6 +95,8 @@ use crate::{
     log::Logs,
     upstream::Upstreams,
     zone::Zones,
+    scrape::Scrapes,
+    status::Status,
 };
 
 /// What a plugin decides in a phase that may end the request.
@@ -261,6 +263,20 @@ pub struct Shared {
     pub background: Background,
     pub logs: Logs,
     pub upstreams: Upstreams,
+    pub status: Arc<Status>,
+    pub(crate) scrapes: Scrapes,
+}
+
+impl Shared {
+    /// All counters in Prometheus' text form, handed to `take` piece by piece, which empties them.
+    pub fn exposition(&self, take: &mut dyn FnMut(&mut String)) {
+        let mut text = String::new();
+        self.metrics.render(&mut text, take);
+        self.status.render(&mut text);
+        self.logs.render(&mut text);
+        self.upstreams.render(&mut text);
+        take(&mut text);
+    }
 }
 
 /// Where work goes that no request waits for, such as sending logs: a thread of its own.

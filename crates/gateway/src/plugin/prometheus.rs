@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Kind, Place, Plugin, Shared, config,
-    metrics::{Labels, Sample},
+    metrics::{Hidden, Labels, Sample},
 };
 use crate::exchange::Facts;
 
@@ -27,6 +27,9 @@ struct Prometheus {
 impl Prometheus {
     fn compile(value: &Value, place: &Place<'_>) -> Result<Arc<dyn Plugin>, String> {
         let Config { prefer_name } = config::read(value)?;
+        let hidden = place.metadata.and_then(|metadata| metadata.get("disabled_labels"));
+        let hidden: Hidden = hidden.map(config::read).transpose()?.unwrap_or_default();
+        place.shared.metrics.hide(hidden);
         Ok(Arc::new(Self { shared: Arc::clone(place.shared), prefer_name }))
     }
 
@@ -56,6 +59,7 @@ impl Plugin for Prometheus {
         let exchange = facts.exchange;
         self.shared.metrics.record(&Sample {
             labels: self.labels(facts),
+            began: exchange.started,
             status: exchange.response.status,
             source: exchange.response.source.name(),
             total_ms: millis(exchange.started.elapsed()),

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Flow, Kind, Place, Plugin, Shared, config};
-use crate::{answer::Answer, exchange::Exchange};
+use crate::{answer::Answer, exchange::Exchange, scrape::scrape};
 
 pub(super) const KIND: Kind =
     Kind { name: "public-api", compile: PublicApi::compile, identify: None };
@@ -41,8 +41,10 @@ impl Plugin for PublicApi {
             let body = json!({"error_msg": "404 Route Not Found"});
             return Answer::json(StatusCode::NOT_FOUND, &body).into();
         }
-        Answer::text(StatusCode::OK, self.shared.metrics.render())
-            .header(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"))
-            .into()
+        Flow::wait(scrape(Arc::clone(&self.shared), false), |text, _, _| {
+            Answer::text(StatusCode::OK, text)
+                .header(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"))
+                .into()
+        })
     }
 }

@@ -2,6 +2,10 @@
 
 use gantry_testkit::Origin;
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::harness::{Rig, route};
 
@@ -63,4 +67,54 @@ async fn the_access_log_has_a_line_for_each_request_and_follows_rotation() {
     }
     assert!(first["request_time"].is_number() && first["time_iso8601"].is_string());
     assert_eq!((&second["status"], second.get("route_id")), (&json!(404), None));
+}
+
+#[tokio::test]
+async fn metrics_hide_labels_and_come_packed_if_asked_for() {
+    let origin = Origin::start("one").await;
+    let mut counted = route("/a", origin.address);
+    counted["plugins"] = json!({"prometheus": {}});
+    let public = json!({"uri": "/metrics", "plugins": {
+        "public-api": {"uri": "/apisix/prometheus/metrics"}}});
+    let metadata = json!({"disabled_labels": {"http_status": ["node", "request_type"]}});
+    let rig = Rig::start(&[
+        ("plugin_metadata/prometheus", metadata),
+        ("routes/1", counted),
+        ("routes/2", public),
+    ])
+    .await;
+    rig.gateway.echo("/a").await;
+    // The line is written after the plugins have seen the end of the request.
+    rig.gateway.until(|state| state["log_entries"]["access-log"]["sent"] == json!(1)).await;
+    let line = "apisix_http_status{code=\"200\",route=\"1\",matched_uri=\"/a\",matched_host=\"\",\
+        service=\"\",consumer=\"\",node=\"\",request_type=\"\",request_llm_model=\"\",llm_model=\"\",\
+        response_source=\"upstream\"} 1\n";
+    let counted = |text: &str| text.contains(line);
+    let (_, plain) = rig.gateway.status("/apisix/prometheus/metrics").await;
+    assert!(counted(&plain), "{plain}");
+    for name in [
+        "apisix_etcd_reachable",
+        "apisix_etcd_modify_indexes{key=\"max_modify_index\"}",
+        "apisix_http_requests_total",
+        "apisix_nginx_http_current_connections{state=\"active\"}",
+        "apisix_node_info{hostname=",
+        "apisix_log_entries_total{plugin=\"access-log\",outcome=\"sent\"}",
+    ] {
+        assert!(plain.contains(&format!("\n{name}")), "{name}\nis not in\n{plain}");
+    }
+    let mut stream = TcpStream::connect(rig.gateway.bound.status.unwrap()).await.unwrap();
+    let request = "GET /apisix/prometheus/metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\
+        Accept-Encoding: deflate, gzip\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+    let head = String::from_utf8(answer[..end].to_vec()).unwrap().to_lowercase();
+    assert!(head.contains("\r\ncontent-encoding: gzip\r\n"), "{head}");
+    let mut unpacked = String::new();
+    let mut decoder = flate2::read::GzDecoder::new(&answer[end..]);
+    std::io::Read::read_to_string(&mut decoder, &mut unpacked).unwrap();
+    assert!(counted(&unpacked), "{unpacked}");
+    let (status, public) = rig.gateway.fetch("/metrics").await;
+    assert!(status == 200 && counted(&public) && public.contains("\napisix_node_info"), "{public}");
 }

@@ -1,0 +1,256 @@
+//! What Prometheus can ask about requests: series by route, consumer and node, kept whole under
+//! one short lock per request. `text` writes them down when somebody asks.
+
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::{
+    hash::{Hash, Hasher},
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use ahash::RandomState;
+use arc_swap::ArcSwap;
+use hashbrown::{Equivalent, HashMap};
+pub use text::Hidden;
+
+/// Upper bounds of the latency buckets, in milliseconds.
+const BUCKETS: [f64; 15] = [
+    1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0, 30000.0,
+    60000.0,
+];
+
+/// The kinds of latency, as the label `type` names them.
+const KINDS: [&str; 3] = ["request", "upstream", "apisix"];
+
+/// Threads rarely meet in one of this many shards.
+const SHARDS: usize = 32;
+
+/// Combinations of route, consumer and node that are told apart, about 700 bytes each. Beyond it
+/// consumer and node are left empty, so that neither can melt the gateway.
+const SERIES_MAX: usize = 65_536;
+/// Series without requests for this long make room for others when there is none.
+const IDLE: Duration = Duration::from_secs(3600);
+/// Time between two looks for those, in one shard.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// What one request is counted under.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Labels<'a> {
+    /// Id, or name with `prefer_name`; empty if no route matched.
+    pub route: &'a str,
+    pub service: &'a str,
+    pub matched_uri: &'a str,
+    pub matched_host: &'a str,
+    /// Name of the consumer, or empty.
+    pub consumer: &'a str,
+    /// None if no node was asked.
+    pub node: Option<IpAddr>,
+}
+
+/// One finished request.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample<'a> {
+    pub labels: Labels<'a>,
+    /// When the request began.
+    pub began: Instant,
+    pub status: u16,
+    /// Who made the response: `apisix`, `nginx` or `upstream`.
+    pub source: &'static str,
+    pub total_ms: f64,
+    /// None if no upstream was asked.
+    pub upstream_ms: Option<f64>,
+    pub ingress: u64,
+    pub egress: u64,
+}
+
+/// All series of a gateway.
+pub struct Metrics {
+    shards: Vec<Mutex<Shard>>,
+    hasher: RandomState,
+    /// Requests whose consumer and node were left out for want of room.
+    folded: AtomicU64,
+    hidden: ArcSwap<Hidden>,
+}
+
+/// Labels that are kept: route, service, matched URI, matched host, consumer.
+#[derive(Clone)]
+struct Key {
+    texts: [Arc<str>; 5],
+    node: Option<IpAddr>,
+}
+
+impl Key {
+    fn new(labels: &Labels<'_>) -> Self {
+        let Labels { route, service, matched_uri, matched_host, consumer, node } = *labels;
+        Self { texts: [route, service, matched_uri, matched_host, consumer].map(Arc::from), node }
+    }
+
+    fn labels(&self) -> Labels<'_> {
+        let [route, service, matched_uri, matched_host, consumer] = &self.texts;
+        Labels { route, service, matched_uri, matched_host, consumer, node: self.node }
+    }
+}
+
+// A key is looked up by labels that borrow from the request, so both must hash alike.
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.labels().hash(state);
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.labels() == other.labels()
+    }
+}
+
+impl Eq for Key {}
+
+impl Equivalent<Key> for Labels<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        *self == key.labels()
+    }
+}
+
+#[derive(Clone, Default)]
+struct Series {
+    /// When the newest request began.
+    newest: Option<Instant>,
+    /// Few: as many as a route has statuses.
+    statuses: Vec<(u16, &'static str, u64)>,
+    latencies: [Histogram; KINDS.len()],
+    ingress: u64,
+    egress: u64,
+}
+
+#[derive(Clone, Default)]
+struct Histogram {
+    counts: [u64; BUCKETS.len()],
+    count: u64,
+    sum: f64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let hasher = RandomState::new();
+        let shard =
+            || Mutex::new(Shard { series: HashMap::with_hasher(hasher.clone()), swept: None });
+        Self {
+            shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
+            hasher,
+            folded: AtomicU64::new(0),
+            hidden: ArcSwap::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts one request. Allocates only for series it has not seen.
+    pub fn record(&self, sample: &Sample<'_>) {
+        let labels = sample.labels;
+        if !self.record_as(sample, &labels, SERIES_MAX / SHARDS) {
+            self.folded.fetch_add(1, Ordering::Relaxed);
+            self.record_as(sample, &Labels { consumer: "", node: None, ..labels }, SERIES_MAX);
+        }
+    }
+
+    fn record_as(&self, sample: &Sample<'_>, labels: &Labels<'_>, room: usize) -> bool {
+        // The map inside uses the low bits of the same hash; the high ones choose the shard.
+        let hash = usize::try_from(self.hasher.hash_one(labels) >> 48).unwrap_or(0);
+        let mut shard = lock(&self.shards[hash % SHARDS]);
+        if let Some(series) = shard.series.get_mut(labels) {
+            series.record(sample);
+            return true;
+        }
+        if shard.series.len() >= room && !shard.sweep(sample.began, room) {
+            return false;
+        }
+        shard.series.entry(Key::new(labels)).or_default().record(sample);
+        true
+    }
+
+    /// Says which labels have no values from now on, for whoever reads the text.
+    pub fn hide(&self, hidden: Hidden) {
+        self.hidden.store(Arc::new(hidden));
+    }
+}
+
+struct Shard {
+    series: HashMap<Key, Series, RandomState>,
+    swept: Option<Instant>,
+}
+
+impl Shard {
+    /// Drops what has been idle; answers whether there is room now.
+    fn sweep(&mut self, now: Instant, room: usize) -> bool {
+        let is_past = |since: Option<Instant>, time| {
+            since.is_none_or(|since| now.saturating_duration_since(since) >= time)
+        };
+        if is_past(self.swept, SWEEP) {
+            self.swept = Some(now);
+            self.series.retain(|_, series| !is_past(series.newest, IDLE));
+        }
+        self.series.len() < room
+    }
+}
+
+/// A series is whole at every moment, so a panic elsewhere does not spoil it.
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Series {
+    fn record(&mut self, sample: &Sample<'_>) {
+        self.newest = self.newest.max(Some(sample.began));
+        let same = |(code, source, _): &&mut (u16, &str, u64)| {
+            *code == sample.status && *source == sample.source
+        };
+        match self.statuses.iter_mut().find(same) {
+            Some((.., count)) => *count += 1,
+            None => self.statuses.push((sample.status, sample.source, 1)),
+        }
+        let own = (sample.total_ms - sample.upstream_ms.unwrap_or(0.0)).max(0.0);
+        let [request, upstream, gateway] = &mut self.latencies;
+        request.record(sample.total_ms);
+        if let Some(ms) = sample.upstream_ms {
+            upstream.record(ms);
+        }
+        gateway.record(own);
+        self.ingress += sample.ingress;
+        self.egress += sample.egress;
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.latencies.iter_mut().zip(&other.latencies) {
+            mine.add(theirs);
+        }
+        self.ingress += other.ingress;
+        self.egress += other.egress;
+    }
+}
+
+impl Histogram {
+    fn record(&mut self, ms: f64) {
+        let bucket = BUCKETS.partition_point(|bound| *bound < ms);
+        if let Some(count) = self.counts.get_mut(bucket) {
+            *count += 1;
+        }
+        self.count += 1;
+        self.sum += ms;
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            *mine += theirs;
+        }
+        self.count += other.count;
+        self.sum += other.sum;
+    }
+}

@@ -1,0 +1,143 @@
+//! Requests counted, and what Prometheus reads of them.
+
+use std::{
+    net::IpAddr,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use super::{Hidden, IDLE, Labels, Metrics, SERIES_MAX, Sample, lock};
+
+fn sample<'a>(route: &'a str, matched_uri: &'a str, consumer: &'a str) -> Sample<'a> {
+    let node = Some(IpAddr::from([127, 0, 0, 1]));
+    Sample {
+        labels: Labels { route, service: "", matched_uri, matched_host: "", consumer, node },
+        began: Instant::now(),
+        status: 200,
+        source: "upstream",
+        total_ms: 7.5,
+        upstream_ms: Some(5.0),
+        ingress: 100,
+        egress: 200,
+    }
+}
+
+fn text(metrics: &Metrics) -> String {
+    let mut out = String::new();
+    metrics.render(&mut out, &mut |_| {});
+    out
+}
+
+#[test]
+fn requests_are_counted_under_apisix_names() {
+    let metrics = Metrics::default();
+    metrics.record(&sample("r\"1", "/a/*", "jack"));
+    metrics.record(&sample("r\"1", "/a/*", "jack"));
+    let text = text(&metrics);
+    let tail = "node=\"127.0.0.1\",request_type=\"traditional_http\",request_llm_model=\"\",llm_model=\"\"";
+    for line in [
+        format!(
+            "apisix_http_status{{code=\"200\",route=\"r\\\"1\",matched_uri=\"/a/*\",matched_host=\"\",service=\"\",consumer=\"jack\",{tail},response_source=\"upstream\"}} 2"
+        ),
+        format!(
+            "apisix_bandwidth{{type=\"egress\",route=\"r\\\"1\",service=\"\",consumer=\"jack\",{tail}}} 400"
+        ),
+        format!(
+            "apisix_http_latency_bucket{{type=\"request\",route=\"r\\\"1\",service=\"\",consumer=\"jack\",{tail},le=\"5\"}} 0"
+        ),
+        format!(
+            "apisix_http_latency_bucket{{type=\"upstream\",route=\"r\\\"1\",service=\"\",consumer=\"jack\",{tail},le=\"5\"}} 2"
+        ),
+        format!(
+            "apisix_http_latency_sum{{type=\"apisix\",route=\"r\\\"1\",service=\"\",consumer=\"jack\",{tail}}} 5"
+        ),
+        "# TYPE apisix_http_latency histogram".to_owned(),
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
+    }
+}
+
+#[test]
+fn a_report_leaves_out_buckets_first() {
+    let metrics = Metrics::default();
+    metrics.record(&sample("1", "/a", ""));
+    let mut whole = String::new();
+    assert!(!metrics.report(&mut whole, 1_000_000));
+    let names: Vec<&str> = whole.lines().filter_map(|line| line.split('{').next()).collect();
+    assert_eq!((names.len(), names.first()), (1 + 2 + 6 + 48, Some(&"apisix_http_status")));
+    let mut part = String::new();
+    assert!(metrics.report(&mut part, whole.len() / 2));
+    assert!(part.len() <= whole.len() / 2 && whole.starts_with(&part) && part.ends_with('\n'));
+    assert_eq!(part.matches("apisix_http_latency_sum").count(), 3);
+    let mut nothing = "x\n".to_owned();
+    assert!(metrics.report(&mut nothing, 2));
+    assert_eq!(nothing, "x\n");
+}
+
+#[test]
+fn patterns_of_one_route_share_their_traffic() {
+    let metrics = Metrics::default();
+    metrics.record(&sample("1", "/a", ""));
+    metrics.record(&sample("1", "/b", ""));
+    let text = text(&metrics);
+    assert_eq!(text.matches("apisix_http_status{").count(), 2);
+    assert_eq!(text.matches("apisix_bandwidth{").count(), 2);
+}
+
+#[test]
+fn consumers_beyond_the_limit_share_one_series() {
+    let metrics = Metrics::default();
+    for number in 0..SERIES_MAX + 5_000 {
+        metrics.record(&sample("1", "/a", &number.to_string()));
+    }
+    let held: usize = metrics.shards.iter().map(|shard| lock(shard).series.len()).sum();
+    assert!(held <= SERIES_MAX + 1, "{held}");
+    assert!(metrics.folded.load(Ordering::Relaxed) >= 5_000);
+}
+
+#[test]
+fn hidden_labels_have_no_values_and_are_summed() {
+    let metrics = Metrics::default();
+    metrics.record(&sample("1", "/a", "jack"));
+    metrics.record(&sample("1", "/a", "jill"));
+    let hidden = r#"{"http_status": ["consumer", "node", "request_type", "response_source"],
+        "http_latency": ["consumer", "route"]}"#;
+    metrics.hide(serde_json::from_str::<Hidden>(hidden).unwrap());
+    let text = text(&metrics);
+    let models = "request_llm_model=\"\",llm_model=\"\"";
+    for line in [
+        format!(
+            "apisix_http_status{{code=\"200\",route=\"1\",matched_uri=\"/a\",matched_host=\"\",service=\"\",consumer=\"\",node=\"\",request_type=\"\",{models},response_source=\"\"}} 2"
+        ),
+        format!(
+            "apisix_http_latency_count{{type=\"request\",route=\"\",service=\"\",consumer=\"\",node=\"127.0.0.1\",request_type=\"traditional_http\",{models}}} 2"
+        ),
+        format!(
+            "apisix_bandwidth{{type=\"ingress\",route=\"1\",service=\"\",consumer=\"jill\",node=\"127.0.0.1\",request_type=\"traditional_http\",{models}}} 100"
+        ),
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
+    }
+    let mut report = String::new();
+    metrics.report(&mut report, 1_000_000);
+    assert!(report.contains("consumer=\"jack\""), "a control plane sees everything");
+}
+
+#[test]
+fn idle_series_make_room_for_others() {
+    let metrics = Metrics::default();
+    for number in 0..SERIES_MAX + 5_000 {
+        metrics.record(&sample("1", "/a", &number.to_string()));
+    }
+    let folded = metrics.folded.load(Ordering::Relaxed);
+    // Nothing is dropped that was busy a moment ago.
+    let soon = Sample { began: Instant::now() + IDLE / 2, ..sample("2", "/a", "new") };
+    metrics.record(&soon);
+    let later = Instant::now() + IDLE + Duration::from_secs(60);
+    for number in 0..100 {
+        let consumer = format!("later-{number}");
+        metrics.record(&Sample { began: later, ..sample("1", "/a", &consumer) });
+    }
+    assert!(metrics.folded.load(Ordering::Relaxed) <= folded + 1);
+    assert!(text(&metrics).contains("consumer=\"later-99\""));
+}
