@@ -91,3 +91,73 @@ fn thresholds(good: Option<(&Vec<u16>, u8)>, bad: Option<(&Vec<u16>, [u8; 3])>) 
     let [http_failures, tcp_failures, timeouts] = limits;
     Thresholds { good, bad, successes, http_failures, tcp_failures, timeouts }
 }
+
+#[cfg(test)]
+mod tests {
+    use gantry_routing::resource::Resource;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn compiled(document: &Value) -> Result<Checks, String> {
+        let text = json!({"nodes": {"a:1": 1}, "checks": document}).to_string();
+        let Resource::Upstream(source) = resource::parse("upstreams", "1", text.as_bytes())? else {
+            panic!("an upstream")
+        };
+        checks(source.checks.as_ref().unwrap(), &source)
+    }
+
+    #[test]
+    fn what_is_not_said_is_as_in_apisix() {
+        let half = json!({"healthy": {}, "unhealthy": {}});
+        let Checks { active, passive } =
+            compiled(&json!({"active": half, "passive": half})).unwrap();
+        let second = Some(Duration::from_secs(1));
+        assert_eq!((active.up_interval, active.down_interval), (second, second));
+        assert_eq!((Some(active.timeout), active.concurrency, active.port), (second, 10, None));
+        let request = active.request.unwrap();
+        assert_eq!((&*request.method, &*request.path, &*request.body), ("GET", "/", ""));
+        assert!(request.verify && !request.tls && request.host.is_none());
+        let expected = Thresholds {
+            good: vec![200, 302],
+            bad: vec![429, 404, 500, 501, 502, 503, 504, 505],
+            successes: 2,
+            http_failures: 5,
+            tcp_failures: 2,
+            timeouts: 3,
+        };
+        assert_eq!(active.thresholds, expected);
+        let Passive { http, thresholds } = passive.unwrap();
+        let expected = Thresholds {
+            good: (200..=208).chain([226]).chain(300..=308).collect(),
+            bad: vec![429, 500, 503],
+            successes: 5,
+            http_failures: 5,
+            tcp_failures: 2,
+            timeouts: 7,
+        };
+        assert!(http);
+        assert_eq!(thresholds, expected);
+    }
+
+    #[test]
+    fn a_half_that_is_missing_is_off() {
+        let Checks { active, passive } = compiled(&json!({"active": {"type": "tcp"}})).unwrap();
+        assert_eq!((active.up_interval, active.down_interval), (None, None));
+        assert_eq!((active.request, active.thresholds), (None, Thresholds::default()));
+        assert_eq!(passive, None);
+    }
+
+    #[test]
+    fn probes_cannot_be_smuggled() {
+        for (field, value) in [
+            ("http_path", json!("/ HTTP/1.1\r\nX: y")),
+            ("http_path", json!("health")),
+            ("req_headers", json!(["no colon"])),
+            ("req_headers", json!(["A: b\r\nC: d"])),
+        ] {
+            let error = compiled(&json!({"active": {field: value}})).unwrap_err();
+            assert!(error.contains(field), "{error}");
+        }
+    }
+}

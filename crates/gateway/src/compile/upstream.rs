@@ -64,19 +64,19 @@ pub fn upstream(
     Ok(Compiled { value, problems })
 }
 
-/// Members have a place to be found at again only if there is something to remember of them.
+/// Who remembers the nodes, if there is something to remember.
 fn members(
     source: &resource::Upstream,
     owner: &str,
     balancing: &Balancing,
     shared: &Shared,
-) -> Result<Arc<Members>, String> {
+) -> Result<Option<Arc<Members>>, String> {
     let checks = source.checks.as_ref().map(|checks| checks::checks(checks, source)).transpose()?;
     if checks.is_none() && !matches!(balancing, Balancing::LeastBusy | Balancing::Fastest) {
-        return Ok(Arc::default());
+        return Ok(None);
     }
     let Shared { upstreams, background, .. } = shared;
-    Ok(upstreams.roster.members(owner, checks, background, &upstreams.resolver))
+    Ok(Some(upstreams.roster.members(owner, checks, background, &upstreams.resolver)))
 }
 
 /// Where nodes come from that the configuration does not name.

@@ -27,7 +27,7 @@ use crate::{
     route::Candidate,
     snapshot::Snapshot,
     tls::Handshake,
-    upstream::{Lease, Node, Pool, Report, Upstream},
+    upstream::{Lease, Members, Node, Pool, Report, Upstream},
 };
 
 /// The state of one request.
@@ -235,10 +235,15 @@ impl Attempts {
         self.pool.as_ref()?.nodes().get(*self.tried.last()?)
     }
 
+    /// The last node, and who remembers how it does.
+    pub(crate) fn checked(&self) -> Option<(&Members, &Node)> {
+        Some((self.upstream.as_ref()?.members.as_deref()?, self.node()?))
+    }
+
     /// Tells the upstream's health checks what the last node has done.
     pub(crate) fn report(&self, report: Report) {
-        if let (Some(upstream), Some(node)) = (&self.upstream, self.node()) {
-            upstream.members.observe(node, report);
+        if let Some((members, node)) = self.checked() {
+            members.observe(node, report);
         }
     }
 

@@ -286,8 +286,8 @@ impl Attempts {
     /// The upstream has answered with this status.
     pub(super) fn answered(&mut self, status: u16) {
         self.statuses.push(status);
-        if let (Some(upstream), Some(node)) = (&self.upstream, self.node()) {
-            upstream.members.observe_status(node, status);
+        if let Some((members, node)) = self.checked() {
+            members.observe_status(node, status);
         }
         self.header_time = self.began.map(|began| began.elapsed());
     }

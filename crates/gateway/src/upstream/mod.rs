@@ -53,7 +53,8 @@ pub struct Upstream {
     pub balancing: Balancing,
     /// The nodes of the moment. A request keeps the pool it has seen first.
     pub pool: ArcSwap<Pool>,
-    pub members: Arc<Members>,
+    /// None if nothing is remembered of its nodes.
+    pub members: Option<Arc<Members>>,
     pub tls: Option<UpstreamTls>,
     /// For gRPC: HTTP/2 and nothing else.
     pub http2: bool,
@@ -75,7 +76,9 @@ pub struct Upstream {
 impl Upstream {
     /// Makes these the nodes; those that were there before keep their standing.
     pub fn fill(&self, mut nodes: Vec<Node>) {
-        self.members.enlist(&mut nodes);
+        if let Some(members) = &self.members {
+            members.enlist(&mut nodes);
+        }
         self.pool.store(Arc::new(Pool::new(nodes, &self.balancing)));
     }
 }

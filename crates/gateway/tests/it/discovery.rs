@@ -70,19 +70,19 @@ async fn nodes_follow_the_endpoints_of_a_service() {
     server.bookmark();
     server.delivered(5).await;
     server.compact();
-    server.set_down(true);
+    server.go_down().await;
     server.put("a", one.address);
-    server.set_down(false);
+    server.come_up();
     until(&rig, (200, Some("one"))).await;
     assert_eq!(server.asked().0, 1, "one list was enough");
     assert!(server.asked().1.contains(&"5".to_owned()), "{:?}", server.asked());
 
     // What was missed while the server forgot is read from a new list.
-    server.set_down(true);
+    server.go_down().await;
     server.delete("a");
     server.put("c", two.address);
     server.compact();
-    server.set_down(false);
+    server.come_up();
     until(&rig, (200, Some("two"))).await;
     assert_eq!(server.asked().0, 2);
     server.delete("c");

@@ -39,6 +39,8 @@ struct Store {
     compacted: u64,
     /// The newest version some watch was told of.
     delivered: u64,
+    /// Watches that are open.
+    watching: usize,
     lists: usize,
     watches: Vec<String>,
     queries: Vec<String>,
@@ -116,9 +118,17 @@ impl ApiServer {
         store.history.clear();
     }
 
-    /// Breaks all watches in the middle of a chunk and lets nobody in until told otherwise.
-    pub fn set_down(&self, down: bool) {
-        self.down.send_replace(down);
+    /// Breaks all watches in the middle of a chunk and lets nobody in.
+    pub async fn go_down(&self) {
+        self.down.send_replace(true);
+        while self.store.lock().unwrap().watching > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Lets everybody in again.
+    pub fn come_up(&self) {
+        self.down.send_replace(false);
     }
 
     /// How many lists were asked for, and the versions of all watches.
@@ -160,7 +170,10 @@ impl ApiServer {
             self.store.lock().unwrap().queries.push(query.to_owned());
             let query: BTreeMap<String, String> = serde_urlencoded::from_str(query).unwrap();
             if query.contains_key("watch") {
-                return self.watch(stream, &query["resourceVersion"]).await;
+                self.store.lock().unwrap().watching += 1;
+                self.watch(stream, &query["resourceVersion"]).await;
+                self.store.lock().unwrap().watching -= 1;
+                return;
             }
             let body = self.list(query.get("continue")).to_string();
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
