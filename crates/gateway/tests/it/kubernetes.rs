@@ -158,6 +158,9 @@ impl ApiServer {
             if !bytes.ends_with(b"\r\n\r\n") {
                 continue;
             }
+            if *self.down.borrow() {
+                return;
+            }
             let head = String::from_utf8(std::mem::take(&mut bytes)).unwrap();
             let target = head.split(' ').nth(1).unwrap();
             let (path, query) = target.split_once('?').unwrap();
