@@ -93,10 +93,10 @@ use crate::{
     answer::Answer,
     exchange::{Exchange, Facts},
     log::Logs,
-    upstream::Upstreams,
-    zone::Zones,
     scrape::Scrapes,
     status::Status,
+    upstream::Upstreams,
+    zone::Zones,
 };
 
 /// What a plugin decides in a phase that may end the request.
