@@ -153,10 +153,11 @@ async fn a_resource_that_the_gateway_cannot_run_is_isolated_and_reported() {
     let gateway = gantry.gateway("gateway").await;
     let shop = gantry.application("shop", "/shop", origin.address).await;
     gantry.api(&shop, api("open", "/open")).await;
-    // Valid for APISIX, so the server takes it; this gateway has no Redis and says so.
+    // Valid for APISIX, so the server takes it; this gateway asks no sentinels and says so.
     let mut limited = api("limited", "/limited");
     limited["plugins"] = json!({ "limit-count": {
-        "count": 1, "time_window": 60, "policy": "redis", "redis_host": "127.0.0.1",
+        "count": 1, "time_window": 60, "policy": "redis-sentinel", "redis_master_name": "main",
+        "redis_sentinels": [{ "host": "127.0.0.1", "port": 1 }],
     } });
     let limited = gantry.api(&shop, limited).await;
     gateway.applied(gantry.revision().await).await;
