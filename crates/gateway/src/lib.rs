@@ -3,6 +3,18 @@
 //! `sync` brings resources, `compile` turns each into what `snapshot` holds, requests keep one
 //! snapshot from their first to their last byte, and `proxy` is the plot of a request.
 
+// What arrives here must not be able to stop a gateway.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::string_slice
+    )
+)]
+
 pub mod answer;
 mod body;
 mod cache;

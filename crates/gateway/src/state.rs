@@ -55,6 +55,7 @@ impl State {
 
     /// The state for people and scripts.
     #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "the status is an object")]
     pub fn describe(&self) -> Value {
         let upstreams = &self.shared.upstreams;
         let mut state = self.status.describe();

@@ -4,6 +4,18 @@
 //! Pure: no I/O, no clock, no async. Both sides link this crate, so what the server accepts is what
 //! the gateway can run.
 
+// What arrives here must not be able to stop a gateway.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::string_slice
+    )
+)]
+
 pub mod digest;
 pub mod expr;
 pub mod path;

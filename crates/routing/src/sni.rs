@@ -37,6 +37,7 @@ impl<T: Clone> SniTable<T> {
     }
 
     /// Puts a certificate under a name; the one with this id there is replaced.
+    #[expect(clippy::indexing_slicing, reason = "the search has found the place")]
     pub fn insert(&mut self, name: &str, id: &str, value: T) {
         let (literal, is_wildcard) = split_host(name.trim_end_matches('.'));
         let slot = self.names.entry(&Backward(literal.as_bytes()), Slot::default);

@@ -170,6 +170,7 @@ impl<V> Trie<V> {
 
 impl<V: Clone> Trie<V> {
     /// The value of the key, made first if there is none.
+    #[expect(clippy::indexing_slicing, reason = "`position` has found the place")]
     pub fn entry(&mut self, key: &impl Key, make: impl FnOnce() -> V) -> &mut V {
         let mut node = Arc::make_mut(&mut self.root);
         let mut length = 0;
@@ -195,6 +196,7 @@ impl<V: Clone> Trie<V> {
     }
 
     /// Takes the key out.
+    #[expect(clippy::indexing_slicing, reason = "`position` has found the place")]
     pub fn remove(&mut self, key: &impl Key) {
         if self.get(key).is_none() {
             return;
@@ -221,6 +223,7 @@ impl<V: Clone> Trie<V> {
 
     /// The node above that of a key which is present, and the place of the key in it; None if the
     /// key is the empty one of the root.
+    #[expect(clippy::indexing_slicing, reason = "`position` has found the place")]
     fn parent_mut(&mut self, key: &impl Key) -> Option<(&mut Node<V>, usize)> {
         let mut node = Arc::make_mut(&mut self.root);
         let mut length = 0;

@@ -104,6 +104,7 @@ struct Names {
     prefixes: Vec<Variable>,
 }
 
+#[expect(clippy::expect_used, reason = "the data is embedded, and every test reads it")]
 static NAMES: LazyLock<Names> = LazyLock::new(|| {
     let data: Data = serde_json::from_str(include_str!("../data/variables.json"))
         .expect("the embedded list of variables is valid");

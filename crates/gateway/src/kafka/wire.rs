@@ -94,6 +94,7 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, step)
 }
 
+#[expect(clippy::indexing_slicing, reason = "the loop ends at the length")]
 const fn table() -> [u32; 256] {
     const POLYNOMIAL: u32 = 0x82f6_3b78;
     let mut table = [0; 256];

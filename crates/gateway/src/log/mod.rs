@@ -130,6 +130,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Lane {
+    #[expect(clippy::indexing_slicing, reason = "the value was made an object here")]
     fn describe(&self) -> Value {
         let counts = self.counts().into_iter().map(|(outcome, count)| (outcome.to_owned(), count));
         let mut described: Value = counts.collect();

@@ -53,6 +53,7 @@ pub fn millis(time: std::time::Duration) -> f64 {
     time.as_micros() as f64 / 1000.0
 }
 
+#[expect(clippy::indexing_slicing, reason = "the value was made an object here")]
 fn of_request(facts: &Facts<'_>, body: Option<&str>) -> Value {
     let request = facts.request;
     let text = |name: &str| {
@@ -75,6 +76,7 @@ fn of_request(facts: &Facts<'_>, body: Option<&str>) -> Value {
     described
 }
 
+#[expect(clippy::indexing_slicing, reason = "the value was made an object here")]
 fn of_response(facts: &Facts<'_>, body: Option<&str>) -> Value {
     let mut described = json!({
         "status": facts.exchange.response.status,

@@ -120,6 +120,7 @@ impl<E: Entry> Keyed<E> {
         self.len() == 0
     }
 
+    #[expect(clippy::indexing_slicing, reason = "the remainder is a shard")]
     fn shard(&self, key: &KeyRef<'_>) -> MutexGuard<'_, Shard<E>> {
         // The map inside uses the low bits of the same hash; the high ones choose the shard.
         let hash = self.hasher.hash_one(key) >> 48;

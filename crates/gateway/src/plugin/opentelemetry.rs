@@ -197,6 +197,7 @@ impl OpenTelemetry {
         id.unwrap_or_else(|| exchange.id().to_owned())
     }
 
+    #[expect(clippy::indexing_slicing, reason = "the value was made an object here")]
     fn span(&self, facts: &Facts<'_>, span: &Span) -> String {
         let exchange = facts.exchange;
         let (begin, end) =

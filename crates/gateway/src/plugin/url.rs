@@ -91,6 +91,7 @@ pub fn encode_control(text: &str, out: &mut String) {
     encode(text, out, |_| false);
 }
 
+#[expect(clippy::indexing_slicing, reason = "half a byte is a digit")]
 fn encode(text: &str, out: &mut String, also: impl Fn(u8) -> bool) {
     const HEX: [char; 16] =
         ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];

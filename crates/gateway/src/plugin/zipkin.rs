@@ -98,6 +98,7 @@ impl Zipkin {
     }
 
     /// The spans of a finished request, with commas between them.
+    #[expect(clippy::indexing_slicing, reason = "the value was made an object here")]
     fn spans(&self, facts: &Facts<'_>, trace: &Trace) -> String {
         let exchange = facts.exchange;
         let end = Instant::now();

@@ -46,6 +46,7 @@ pub struct Plugin {
     compiled: [OnceLock<Result<Schema, String>>; 3],
 }
 
+#[expect(clippy::expect_used, reason = "the data is embedded, and every test reads it")]
 static CATALOG: LazyLock<BTreeMap<String, Plugin>> = LazyLock::new(|| {
     let mut catalog: BTreeMap<String, Plugin> =
         serde_json::from_str(include_str!("../../data/plugins.json"))

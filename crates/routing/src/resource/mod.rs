@@ -196,6 +196,7 @@ fn schema_name(kind: Kind, id: &str) -> Option<&'static str> {
     })
 }
 
+#[expect(clippy::expect_used, reason = "the data is embedded, and every test reads it")]
 static DATA: LazyLock<Map<String, Value>> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../../data/resources.schema.json"))
         .expect("the embedded schemas are valid JSON")

@@ -161,6 +161,7 @@ impl Metrics {
         }
     }
 
+    #[expect(clippy::indexing_slicing, reason = "the remainder is a shard")]
     fn record_as(&self, sample: &Sample<'_>, labels: &Labels<'_>, room: usize) -> bool {
         // The map inside uses the low bits of the same hash; the high ones choose the shard.
         let hash = usize::try_from(self.hasher.hash_one(labels) >> 48).unwrap_or(0);
