@@ -24,6 +24,8 @@ mod configuration;
 pub mod consumer;
 pub mod exchange;
 mod exposition;
+#[cfg(test)]
+mod fuzz;
 mod handover;
 mod heartbeat;
 mod kafka;
