@@ -12,6 +12,7 @@ mod plugins;
 mod real_etcd;
 mod registry;
 mod standalone;
+mod swaps;
 mod tls;
 mod upgrade;
 mod walking;

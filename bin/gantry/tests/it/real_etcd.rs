@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use crate::harness::{BINARY, eventually};
 
 /// A real etcd in a folder of its own; killed when dropped.
-struct Etcd {
+pub struct Etcd {
     child: Child,
-    endpoint: String,
+    pub endpoint: String,
 }
 
 impl Etcd {
-    fn start(folder: &Path) -> Self {
+    pub fn start(folder: &Path) -> Self {
         let (clients, peers) = (free_port(), free_port());
         let endpoint = format!("http://127.0.0.1:{clients}");
         let peer = format!("http://127.0.0.1:{peers}");
@@ -38,7 +38,7 @@ impl Etcd {
         Self { child, endpoint }
     }
 
-    async fn healthy(&self) {
+    pub async fn healthy(&self) {
         let url = format!("{}/health", self.endpoint);
         eventually("etcd is healthy", || async {
             client().get(&url).send().await.is_ok_and(|a| a.status() == 200)
@@ -46,7 +46,7 @@ impl Etcd {
         .await;
     }
 
-    fn put(&self, key: &str, value: &Value) {
+    pub fn put(&self, key: &str, value: &Value) {
         let status = Command::new("etcdctl")
             .env("ETCDCTL_API", "3")
             .args(["--endpoints", &self.endpoint, "put", key, &value.to_string()])
@@ -71,6 +71,17 @@ fn free_port() -> u16 {
         .port()
 }
 
+/// A gateway that reads an etcd, with its data in a folder.
+pub async fn gateway(etcd: &Etcd, folder: &Path) -> Process {
+    let data = folder.join("gateway").display().to_string();
+    let mut arguments = vec!["gateway", "--data", &data, "--threads", "1"];
+    arguments.extend(["--etcd", &etcd.endpoint, "--prefix", "/apisix"]);
+    for listener in ["--listen-http", "--listen-https", "--listen-status"] {
+        arguments.extend([listener, "127.0.0.1:0"]);
+    }
+    Process::start(BINARY, &arguments, folder).await
+}
+
 #[tokio::test]
 async fn a_bad_resource_in_etcd_is_isolated_and_reported() {
     let folder = tempfile::tempdir().unwrap();
@@ -81,25 +92,7 @@ async fn a_bad_resource_in_etcd_is_isolated_and_reported() {
     etcd.put("/apisix/routes/1", &route("/good"));
     etcd.put("/apisix/routes/2", &route("/later-bad"));
 
-    let data = folder.path().join("gateway").display().to_string();
-    let arguments = [
-        "gateway",
-        "--data",
-        &data,
-        "--etcd",
-        &etcd.endpoint,
-        "--prefix",
-        "/apisix",
-        "--listen-http",
-        "127.0.0.1:0",
-        "--listen-https",
-        "127.0.0.1:0",
-        "--listen-status",
-        "127.0.0.1:0",
-        "--threads",
-        "1",
-    ];
-    let gateway = Process::start(BINARY, &arguments, folder.path()).await;
+    let gateway = gateway(&etcd, folder.path()).await;
     let answer = async |path: &str| {
         client().get(format!("{}{path}", gateway.address("http"))).send().await.unwrap().status()
     };
