@@ -1,6 +1,8 @@
 //! Changes, bad resources and outages under load.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gantry_testkit::Origin;
 use serde_json::json;
@@ -143,4 +145,46 @@ async fn the_gateway_serves_on_while_the_source_is_away_and_then_catches_up() {
     rig.gateway.applied(revision).await;
     assert_eq!(rig.gateway.fetch("/a").await.0, 404);
     assert_eq!(rig.gateway.fetch("/b").await.0, 200);
+}
+
+/// A backend that can die, with all its connections.
+fn mortal() -> (tokio::runtime::Runtime, SocketAddr) {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let origin = std::thread::scope(|scope| {
+        scope.spawn(|| runtime.block_on(Origin::start("mortal"))).join().unwrap()
+    });
+    (runtime, origin.address)
+}
+
+/// The death of a node under load is nobody's business but the gateway's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_do_not_notice_that_a_node_dies() {
+    let (runtime, dying) = mortal();
+    let living = Origin::start("living").await;
+    let nodes = json!({ dying.to_string(): 1, living.address.to_string(): 1 });
+    let rig =
+        Rig::start(&[("routes/1", json!({ "uri": "/", "upstream": { "nodes": nodes } }))]).await;
+    let (client, url) = (rig.gateway.client.clone(), rig.gateway.url("/"));
+    let answered = Arc::new(AtomicUsize::new(0));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (client, url, answered) = (client.clone(), url.clone(), Arc::clone(&answered));
+            tokio::spawn(async move {
+                while answered.fetch_add(1, Ordering::Relaxed) < 4_000 {
+                    let answer = client.get(&url).send().await.expect("an answer");
+                    assert_eq!(answer.status(), 200);
+                    answer.bytes().await.expect("a whole answer");
+                }
+            })
+        })
+        .collect();
+    while answered.load(Ordering::Relaxed) < 1_000 {
+        tokio::task::yield_now().await;
+    }
+    runtime.shutdown_background();
+    for client in clients {
+        client.await.unwrap();
+    }
+    assert!(living.requests() > 2_000, "the living node took over");
 }
