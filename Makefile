@@ -29,8 +29,8 @@ gen: ## write generated code again (protobuf)
 
 bench: ## benchmarks against peers, as ratios: make bench ARGS="gateway"
 	@$(XTASK) doctor bench
-	$(CARGO) build --release -p gantry -p gantry-bench
-	@$(CARGO) run --quiet --release -p gantry-bench -- $(ARGS)
+	$(CARGO) build --release --workspace --bin gantry --bin gantry-bench
+	@$(CARGO) run --quiet --release --workspace --bin gantry-bench -- $(ARGS)
 
 bench-gateway: ## the gateway against nginx, haproxy and a minimal Pingora proxy
 	@$(MAKE) bench ARGS="gateway $(ARGS)"

@@ -127,7 +127,7 @@ fn finish(mut flow: Flow, exchange: &mut Exchange, request: &mut RequestHeader) 
                 None => return false,
             },
             Flow::Body(wanted) => {
-                exchange.body.get_or_insert_with(|| Bytes::from_static(b"{\"a\":[1,2]}").into());
+                exchange.body.get_or_insert_with(|| Bytes::from_static(b"{\"a\":[1,2]}"));
                 flow = (wanted.resume)(exchange, request);
             }
         }

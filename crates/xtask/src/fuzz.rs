@@ -28,7 +28,9 @@ const LEFT_OUT: &[&str] = &[
 /// Runs all phases with all checks; fails on any server error and any answer that breaks the contract.
 pub fn run(cases: Option<&str>) -> Outcome {
     step("tools", || crate::doctor::run("test-fuzz"))?;
-    step("build", || shell::run("cargo", &["build", "--release", "-p", "gantry"]))?;
+    // With the features of the whole workspace, as `make test` builds it: nothing compiles twice.
+    let build = ["build", "--release", "--workspace", "--bin", "gantry"];
+    step("build", || shell::run("cargo", &build))?;
     let tool = tool()?;
     step("fuzz", || {
         let server = Server::start()?;
