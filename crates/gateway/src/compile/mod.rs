@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use gantry_routing::{resource, route::RouteMatch};
 use serde_json::Value;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 pub use plugins::Identified;
 pub use ssl::{client_certificate, server_certificate};
@@ -29,8 +29,6 @@ pub struct Bench {
     /// Configuration of all uses of a plugin, by its name.
     pub metadata: HashMap<String, Arc<Value>>,
     pub secrets: Secrets,
-    /// The plugins that may run (`/apisix/plugins`); None for all.
-    pub enabled: Option<HashSet<String>>,
     /// The directory above all keys, with its slash: `/apisix/`.
     pub directory: String,
 }

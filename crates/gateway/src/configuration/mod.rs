@@ -14,7 +14,6 @@ use gantry_routing::{
     resource::{self, Resource, SslType},
 };
 use rpds::RedBlackTreeMapSync;
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
@@ -32,9 +31,6 @@ use people::People;
 
 /// What gateways write themselves beside the configuration: no part of it.
 const REPORTS: &str = "data_plane/";
-
-/// The one key that is no directory: which plugins run.
-const ENABLED_PLUGINS: &str = "plugins";
 
 /// Service registries, which stock APISIX knows from its start-up file only.
 const REGISTRIES: &str = "cluster_registries";
@@ -75,7 +71,6 @@ impl Configuration {
                 shared,
                 metadata: HashMap::new(),
                 secrets: Secrets::default(),
-                enabled: None,
                 directory,
             },
             revision: 0,
@@ -143,10 +138,6 @@ impl Configuration {
                 continue;
             }
             self.remember(&key, value.clone());
-            if key == ENABLED_PLUGINS {
-                self.enable_plugins(value.as_deref());
-                shared_changed = true;
-            }
             let Some((directory, id)) = key.split_once('/') else { continue };
             if directory == REGISTRIES {
                 self.change_registry(&key, id, value.as_deref());
@@ -190,22 +181,6 @@ impl Configuration {
             Ok(problems) => self.report(&key, &problems),
             Err(reason) => self.report(&key, &[reason]),
         }
-    }
-
-    /// Makes the plugins of a list the only ones that run; without a list all do. A list that cannot be
-    /// read changes nothing.
-    fn enable_plugins(&mut self, list: Option<&[u8]>) {
-        #[derive(Deserialize)]
-        struct Enabled {
-            name: String,
-        }
-        let names = list.map(serde_json::from_slice::<Vec<Enabled>>).transpose();
-        let reason = names.as_ref().err().map(|error| format!("is no list of plugins: {error}"));
-        if let Ok(names) = names {
-            let names = names.map(|list| list.into_iter().map(|plugin| plugin.name).collect());
-            self.bench.enabled = names;
-        }
-        self.report(ENABLED_PLUGINS, reason.as_slice());
     }
 
     /// Puts a service registry in force, or removes it.
@@ -469,7 +444,7 @@ impl Configuration {
 
 /// Whether all plugins may depend on what this key holds.
 fn is_shared(key: &str) -> bool {
-    key.starts_with("plugin_metadata/") || key.starts_with("secrets/") || key == ENABLED_PLUGINS
+    key.starts_with("plugin_metadata/") || key.starts_with("secrets/")
 }
 
 fn references(source: &resource::Route) -> impl Iterator<Item = String> {

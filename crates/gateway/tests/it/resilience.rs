@@ -147,37 +147,6 @@ async fn the_gateway_serves_on_while_the_source_is_away_and_then_catches_up() {
     assert_eq!(rig.gateway.fetch("/b").await.0, 200);
 }
 
-/// A plugin that the list of enabled ones leaves out is reported, and closes what it protected.
-#[tokio::test]
-async fn only_enabled_plugins_run() {
-    let origin = Origin::start("one").await;
-    let with = |uri: &str, plugins: serde_json::Value| {
-        let mut route = route(uri, origin.address);
-        route["plugins"] = plugins;
-        route
-    };
-    let header = json!({ "response-rewrite": { "headers": { "set": { "x-on": "1" } } } });
-    let rig = Rig::start(&[
-        ("plugins", json!([{ "name": "response-rewrite" }, { "name": "cors", "stream": false }])),
-        ("routes/1", with("/open", header)),
-        ("routes/2", with("/closed", json!({ "ip-restriction": { "whitelist": ["127.0.0.1"] } }))),
-    ])
-    .await;
-    let open = rig.gateway.get("localhost", "/open").await;
-    assert_eq!((open.status().as_u16(), &open.headers()["x-on"]), (200, &"1".parse().unwrap()));
-    assert_eq!(rig.gateway.fetch("/closed").await.0, 503);
-    let state = rig.gateway.state().await;
-    let reason = state["problems"][0]["reason"].as_str().unwrap();
-    assert!(reason.contains("`ip-restriction`: it is not in the list"), "{reason}");
-
-    rig.put("plugins", &json!({ "no": "list" })).await;
-    assert_eq!(rig.gateway.fetch("/closed").await.0, 503, "the last good list stays");
-    let revision = rig.etcd.delete("plugins");
-    rig.gateway.applied(revision).await;
-    assert_eq!(rig.gateway.fetch("/closed").await.0, 200, "without a list all run");
-    assert_eq!(rig.gateway.state().await["problems"], json!([]));
-}
-
 /// A backend that can die, with all its connections.
 fn mortal() -> (tokio::runtime::Runtime, SocketAddr) {
     let runtime =

@@ -157,7 +157,8 @@ mod tests {
         assert_eq!(
             flat,
             json!({ "type": "object", "required": ["a"], "properties": {
-                "a": { "type": "string" }, "b": { "type": ["integer", "null"] }
+                "a": { "type": "string" },
+                "b": { "type": ["integer", "null"], "minimum": i64::MIN, "maximum": i64::MAX }
             } })
         );
     }
