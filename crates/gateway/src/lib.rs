@@ -26,6 +26,7 @@ pub mod exchange;
 mod exposition;
 #[cfg(test)]
 mod fuzz;
+mod gathered;
 mod handover;
 mod heartbeat;
 mod kafka;

@@ -4,17 +4,14 @@ use std::{io, net::TcpListener, os::fd::AsRawFd, sync::Arc, time::Duration};
 
 use pingora::{
     apps::ServerApp,
-    protocols::{
-        GetSocketDigest, SocketDigest, Stream,
-        l4::{socket::SocketAddr, stream::Stream as L4Stream},
-    },
+    protocols::{GetSocketDigest, SocketDigest, Stream, l4::socket::SocketAddr},
     server::ShutdownWatch,
 };
 use tokio::net::TcpStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    proxy_protocol,
+    gathered, proxy_protocol,
     status::Gauge,
     tls::{Doorkeeper, Refused},
 };
@@ -86,7 +83,7 @@ async fn open_stream(
     proxied: bool,
 ) -> Result<Stream, Refused> {
     let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
-    let mut stream = L4Stream::from(socket);
+    let mut stream = gathered::stream(socket);
     if proxied && let Some(way) = proxy_protocol::read(&mut stream).await? {
         // Nobody else can have set them yet.
         let _ = digest.peer_addr.set(Some(SocketAddr::Inet(way.client)));
