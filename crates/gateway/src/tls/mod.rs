@@ -1,6 +1,8 @@
 //! TLS towards clients: the server name of the hello picks a certificate of the snapshot, and with
 //! it everything else about the handshake, such as protocol versions and the clients' authority.
 
+mod depth;
+
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
@@ -23,6 +25,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::io::AsyncReadExt;
 
 use crate::state::State;
+use depth::Depth;
 
 /// A certificate with its keys, and how handshakes with it go.
 pub struct Certificate {
@@ -51,8 +54,9 @@ pub struct CertificateSource<'a> {
     pub id: &'a str,
     /// Pairs of certificate chain and private key, PEM.
     pub pairs: Vec<(&'a str, &'a str)>,
-    /// PEM certificates of the clients' authorities.
-    pub authority: Option<&'a str>,
+    /// PEM certificates of the clients' authorities, and how many certificates may stand between
+    /// these and a client's.
+    pub authority: Option<(&'a str, usize)>,
     pub exempt: Option<Vec<Regex>>,
     /// Names such as `TLSv1.2`; empty means all that are supported.
     pub protocols: &'a [String],
@@ -72,7 +76,7 @@ impl Certificate {
             .map_err(|error| error.to_string())?;
         let builder = match source.authority {
             None => builder.with_no_client_auth(),
-            Some(authority) => {
+            Some((authority, intermediates_max)) => {
                 let roots = Arc::new(roots(authority)?);
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
                 let verifier = if source.exempt.is_some() {
@@ -80,8 +84,8 @@ impl Certificate {
                 } else {
                     verifier
                 };
-                builder
-                    .with_client_cert_verifier(verifier.build().map_err(|error| error.to_string())?)
+                let verifier = verifier.build().map_err(|error| error.to_string())?;
+                builder.with_client_cert_verifier(Arc::new(Depth { verifier, intermediates_max }))
             }
         };
         let mut config = builder.with_cert_resolver(Arc::new(Keys(keys)));
