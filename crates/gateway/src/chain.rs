@@ -49,18 +49,13 @@ impl Turn {
 }
 
 /// Plugins in the order they run.
+#[derive(Default)]
 pub struct Chain {
     links: Box<[Arc<Link>]>,
     reads_bodies: bool,
 }
 
 impl Chain {
-    /// A chain that does nothing.
-    #[must_use]
-    pub fn empty() -> Arc<Self> {
-        Arc::new(Self { links: Box::default(), reads_bodies: false })
-    }
-
     /// Merges places, the later ones winning by name, and orders what is left.
     #[must_use]
     pub fn merge<'a>(places: impl IntoIterator<Item = &'a Links>) -> Self {

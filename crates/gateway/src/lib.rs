@@ -37,6 +37,7 @@ mod metrics;
 mod monitor;
 mod options;
 pub mod plugin;
+pub mod plugin_set;
 mod proxy;
 mod proxy_protocol;
 pub mod request;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, header};
 use pingora::http::RequestHeader;
 
 /// The Host header, or what HTTP/2 says instead; empty if there is neither.
@@ -108,8 +108,9 @@ pub fn forwarded_for(request: &RequestHeader, client: &str) -> String {
     chain
 }
 
-pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-pub const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+// Spelt as nginx does: Pingora sends names as they are given, and static texts cost it nothing.
+pub const X_FORWARDED_FOR: &str = "X-Forwarded-For";
+pub const X_REAL_IP: &str = "X-Real-IP";
 
 #[cfg(test)]
 mod tests {

@@ -39,7 +39,7 @@ impl Default for Snapshot {
             groups: HashTrieMapSync::new_sync(),
             certificates: SniTable::new(),
             client_certificates: HashTrieMapSync::new_sync(),
-            global: Chain::empty(),
+            global: Arc::default(),
             loaded: false,
         }
     }
@@ -58,10 +58,10 @@ impl Snapshot {
     /// The upstream a route leads to.
     pub fn upstream(&self, route: &Route) -> Result<Arc<Upstream>, NoUpstream> {
         use crate::route::Target;
-        match &route.target {
+        match route.target() {
             Target::None => Err(NoUpstream::None),
             Target::Inline(upstream) => Ok(Arc::clone(upstream)),
-            Target::Id(id) => self.upstreams.get(id).cloned().ok_or(NoUpstream::Dangling),
+            Target::Id(id) => self.upstreams.get(&**id).cloned().ok_or(NoUpstream::Dangling),
         }
     }
 }

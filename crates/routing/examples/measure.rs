@@ -20,7 +20,7 @@ fn measure(count: usize) -> Result<(), String> {
     let mut table = RouteTable::new();
     let started = Instant::now();
     for number in 0..count {
-        table.insert(Some(&host(number)), &pattern(number)?, &number.to_string(), 0, number);
+        table.insert(Some(&host(number)), &pattern(number)?, &number.to_string().into(), 0, number);
     }
     let built = started.elapsed();
 
@@ -38,7 +38,7 @@ fn measure(count: usize) -> Result<(), String> {
     for update in 0..UPDATES {
         let number = update * 7919 % count;
         let old = table.clone();
-        table.insert(Some(&host(number)), &pattern(number)?, &number.to_string(), 0, update);
+        table.insert(Some(&host(number)), &pattern(number)?, &number.to_string().into(), 0, update);
         black_box(old);
     }
     let update = started.elapsed() / UPDATES as u32;

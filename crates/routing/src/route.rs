@@ -13,11 +13,11 @@ use crate::vars::Vars;
 /// explains them.
 #[derive(Clone, Debug)]
 pub struct RouteMatch {
-    patterns: Vec<Pattern>,
+    patterns: Box<[Pattern]>,
     priority: i64,
     methods: Option<Methods>,
-    remote_addrs: Vec<IpNet>,
-    vars: Option<Expr>,
+    remote_addrs: Box<[IpNet]>,
+    vars: Option<Box<Expr>>,
 }
 
 impl RouteMatch {
@@ -37,7 +37,7 @@ impl RouteMatch {
             priority: route.priority,
             methods: (!route.methods.is_empty()).then_some(methods),
             remote_addrs: nets.collect::<Result<_, _>>()?,
-            vars: route.vars.as_ref().map(Expr::compile).transpose()?,
+            vars: route.vars.as_ref().map(Expr::compile).transpose()?.map(Box::new),
         })
     }
 

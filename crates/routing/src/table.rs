@@ -6,7 +6,8 @@
 //! longer pattern text goes first among equals, then the smaller id, so that the order does not
 //! depend on how the table came about.
 //!
-//! A lookup costs as much as the path is long, however many routes there are.
+//! A lookup costs as much as the path is long, however many routes there are: exact paths are looked
+//! up in a hash table, prefixes along a trie.
 
 use std::cmp::{Ordering, Reverse};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use fancy_regex::Regex;
 
 use crate::regex;
 use crate::route::RouteMatch;
+use crate::shards::Shards;
 use crate::trie::{Backward, Forward, Key, Trie};
 
 /// Routes by host and path. Cloning is cheap and clones share what they have in common; a change
@@ -33,14 +35,17 @@ struct HostPaths<T> {
     wildcard: Paths<T>,
 }
 
-type Paths<T> = Trie<Slot<T>>;
-
-/// What is known under a literal path.
+/// Routes by path.
 #[derive(Clone, Debug)]
-struct Slot<T> {
-    exact: Vec<Entry<T>>,
-    prefix: Vec<Entry<T>>,
+struct Paths<T> {
+    exact: Shards<Entries<T>>,
+    prefixes: Trie<Entries<T>>,
 }
+
+/// Routes with the same exact path or the same prefix, in order; never empty.
+///
+/// A slice instead of a vector: most hold one route, and there are many.
+type Entries<T> = Box<[Entry<T>]>;
 
 #[derive(Clone, Debug)]
 struct Entry<T> {
@@ -84,10 +89,7 @@ impl Pattern {
     }
 
     fn place(&self) -> Place<'_> {
-        match self.text.split_once('*') {
-            Some((literal, _)) => Place { literal, is_prefix: true },
-            None => Place { literal: &self.text, is_prefix: false },
-        }
+        self.text.split_once('*').map_or(Place::Exact, |(literal, _)| Place::Prefix(literal))
     }
 
     /// What the place of the pattern has not decided yet.
@@ -99,9 +101,11 @@ impl Pattern {
 }
 
 /// Where a pattern is kept.
-struct Place<'a> {
-    literal: &'a str,
-    is_prefix: bool,
+enum Place<'a> {
+    /// Under its whole text.
+    Exact,
+    /// Under what stands before the star.
+    Prefix(&'a str),
 }
 
 /// False if the literal prefix says everything, as in the common `/foo/*`.
@@ -121,7 +125,7 @@ fn needs_regex(text: &str) -> bool {
 
 impl<T> Default for RouteTable<T> {
     fn default() -> Self {
-        Self { hosts: Trie::default(), hostless: Trie::default() }
+        Self { hosts: Trie::default(), hostless: Paths::default() }
     }
 }
 
@@ -142,38 +146,40 @@ impl<T: Clone> RouteTable<T> {
         &mut self,
         host: Option<&str>,
         pattern: &Pattern,
-        id: &str,
+        id: &Arc<str>,
         priority: i64,
         value: T,
     ) {
-        let Place { literal, is_prefix } = pattern.place();
-        let slot = self.paths_mut(host).entry(&Forward(literal.as_bytes()), Slot::default);
-        let entries = slot.side_mut(is_prefix);
-        entries.retain(|entry| !entry.is(pattern, id));
-        let entry = Entry { priority, pattern: pattern.clone(), id: id.into(), value };
-        let at = entries.partition_point(|other| other.order(&entry) == Ordering::Less);
-        entries.insert(at, entry);
+        self.paths_mut(host).change(pattern, |entries| {
+            entries.retain(|entry| !entry.is(pattern, id));
+            let entry = Entry { priority, pattern: pattern.clone(), id: Arc::clone(id), value };
+            let at = entries.partition_point(|other| other.order(&entry) == Ordering::Less);
+            // No room for more: see `Entries`.
+            entries.reserve_exact(1);
+            entries.insert(at, entry);
+        });
     }
 
     /// Takes a route out of one place. Does nothing if it is not there.
     pub fn remove(&mut self, host: Option<&str>, pattern: &Pattern, id: &str) {
-        let Place { literal, is_prefix } = pattern.place();
-        let key = Forward(literal.as_bytes());
-        if self.paths(host).and_then(|paths| paths.get(&key)).is_none() {
+        let known = self.paths(host).and_then(|paths| paths.entries(pattern));
+        if known.is_none_or(|entries| !entries.iter().any(|entry| entry.is(pattern, id))) {
             return;
         }
         let paths = self.paths_mut(host);
-        let slot = paths.entry(&key, Slot::default);
-        slot.side_mut(is_prefix).retain(|entry| !entry.is(pattern, id));
-        if slot.exact.is_empty() && slot.prefix.is_empty() {
-            paths.remove(&key);
-        }
+        paths.change(pattern, |entries| entries.retain(|entry| !entry.is(pattern, id)));
         self.forget_empty(host);
     }
 
     /// Puts a route in all its places: each of `hosts` (none: routes without host) with each of its
     /// patterns.
-    pub fn insert_route(&mut self, hosts: &[String], matcher: &RouteMatch, id: &str, value: &T) {
+    pub fn insert_route(
+        &mut self,
+        hosts: &[String],
+        matcher: &RouteMatch,
+        id: &Arc<str>,
+        value: &T,
+    ) {
         for host in places(hosts) {
             for pattern in matcher.patterns() {
                 self.insert(host, pattern, id, matcher.priority(), value.clone());
@@ -228,35 +234,64 @@ impl<T> RouteTable<T> {
         {
             let exact = (length == key.len()).then_some(&found.exact);
             for paths in exact.into_iter().chain([&found.wildcard]) {
-                if let Some(value) = lookup_path(paths, path, &mut accept) {
+                if let Some(value) = paths.lookup(path, &mut accept) {
                     return Some(value);
                 }
             }
             limit = length.checked_sub(1);
         }
-        lookup_path(&self.hostless, path, &mut accept)
+        self.hostless.lookup(path, &mut accept)
     }
 }
 
-/// Usually one walk down the trie: whatever fits best is where the walk ends.
-fn lookup_path<'a, T>(
-    paths: &'a Paths<T>,
-    path: &str,
-    accept: &mut impl FnMut(&T) -> bool,
-) -> Option<&'a T> {
-    let key = Forward(path.as_bytes());
-    let fits = |length, slot: &Slot<T>| length == key.len() || !slot.prefix.is_empty();
-    let mut limit = key.len();
-    loop {
-        let (length, slot) = paths.longest_prefix(&key, limit, fits)?;
-        let exact: &[Entry<T>] = if length == key.len() { &slot.exact } else { &[] };
-        let mut entries = exact.iter().chain(&slot.prefix);
-        if let Some(entry) =
-            entries.find(|entry| accept(&entry.value) && entry.pattern.accepts(path))
-        {
-            return Some(&entry.value);
+impl<T> Paths<T> {
+    fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.prefixes.is_empty()
+    }
+
+    fn entries(&self, pattern: &Pattern) -> Option<&Entries<T>> {
+        match pattern.place() {
+            Place::Exact => self.exact.get(&pattern.text),
+            Place::Prefix(literal) => self.prefixes.get(&Forward(literal.as_bytes())),
         }
-        limit = length.checked_sub(1)?;
+    }
+
+    fn lookup(&self, path: &str, accept: &mut impl FnMut(&T) -> bool) -> Option<&T> {
+        let mut first = |entries: &'_ Entries<T>| {
+            entries.iter().position(|entry| accept(&entry.value) && entry.pattern.accepts(path))
+        };
+        if let Some(entries) = self.exact.get(path)
+            && let Some(place) = first(entries)
+        {
+            return entries.get(place).map(|entry| &entry.value);
+        }
+        let key = Forward(path.as_bytes());
+        let mut limit = key.len();
+        loop {
+            // Usually one walk down the trie: whatever fits best is where the walk ends.
+            let (length, entries) = self.prefixes.longest_prefix(&key, limit, |_, _| true)?;
+            if let Some(place) = first(entries) {
+                return entries.get(place).map(|entry| &entry.value);
+            }
+            limit = length.checked_sub(1)?;
+        }
+    }
+}
+
+impl<T: Clone> Paths<T> {
+    /// Changes the routes of one place.
+    fn change(&mut self, pattern: &Pattern, change: impl FnOnce(&mut Vec<Entry<T>>)) {
+        let mut entries = self.entries(pattern).map(|known| known.to_vec()).unwrap_or_default();
+        change(&mut entries);
+        let fresh = (!entries.is_empty()).then(|| entries.into_boxed_slice());
+        match (pattern.place(), fresh) {
+            (Place::Exact, Some(entries)) => self.exact.insert(&pattern.text, entries),
+            (Place::Exact, None) => self.exact.remove(&pattern.text),
+            (Place::Prefix(literal), Some(entries)) => {
+                *self.prefixes.entry(&Forward(literal.as_bytes()), Box::default) = entries;
+            }
+            (Place::Prefix(literal), None) => self.prefixes.remove(&Forward(literal.as_bytes())),
+        }
     }
 }
 
@@ -276,19 +311,13 @@ pub(crate) fn split_host(host: &str) -> (&str, bool) {
 
 impl<T> Default for HostPaths<T> {
     fn default() -> Self {
-        Self { exact: Trie::default(), wildcard: Trie::default() }
+        Self { exact: Paths::default(), wildcard: Paths::default() }
     }
 }
 
-impl<T> Default for Slot<T> {
+impl<T> Default for Paths<T> {
     fn default() -> Self {
-        Self { exact: Vec::new(), prefix: Vec::new() }
-    }
-}
-
-impl<T> Slot<T> {
-    fn side_mut(&mut self, is_prefix: bool) -> &mut Vec<Entry<T>> {
-        if is_prefix { &mut self.prefix } else { &mut self.exact }
+        Self { exact: Shards::default(), prefixes: Trie::default() }
     }
 }
 

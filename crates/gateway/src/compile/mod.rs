@@ -18,7 +18,8 @@ pub use upstream::{timeouts, upstream};
 use crate::{
     chain::Links,
     plugin::Shared,
-    route::{Broken, Route, RouteParts, Target},
+    plugin_set::PluginSet,
+    route::{Broken, Route, Service, Target},
     secrets::Secrets,
     upstream::Upstream,
 };
@@ -31,6 +32,8 @@ pub struct Bench {
     pub secrets: Secrets,
     /// The directory above all keys, with its slash: `/apisix/`.
     pub directory: String,
+    /// No plugins.
+    none: Arc<PluginSet>,
 }
 
 /// What compiles, and what about it does not do as it says.
@@ -39,14 +42,19 @@ pub struct Compiled<T> {
     pub problems: Vec<String>,
 }
 
-/// A service, ready to be merged into its routes.
-pub struct Service {
-    pub source: resource::Service,
-    pub links: Links,
-    pub target: Target,
-}
-
 impl Bench {
+    /// `directory` is the one above all keys, with its slash.
+    #[must_use]
+    pub fn new(directory: String, shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            metadata: HashMap::new(),
+            secrets: Secrets::default(),
+            directory,
+            none: Arc::default(),
+        }
+    }
+
     /// Compiles a service.
     pub fn service(&self, source: resource::Service) -> Result<Compiled<Service>, String> {
         let mut problems = Vec::new();
@@ -58,54 +66,75 @@ impl Bench {
             &mut problems,
         )?;
         let links = self.links(&key, &source.plugins, &mut problems);
-        Ok(Compiled { value: Service { source, links, target }, problems })
+        let value = Service {
+            id: source.id.into(),
+            name: source.name,
+            hosts: source.hosts.into(),
+            plugins: Arc::new(PluginSet::new(links)),
+            target,
+            websocket: source.enable_websocket,
+        };
+        Ok(Compiled { value, problems })
     }
 
     /// Compiles a route and merges it with what it refers to. References that lead nowhere make a
     /// route that answers as APISIX does then; they are no error.
     pub fn route(
         &self,
-        source: &resource::Route,
-        service: Option<&Service>,
+        source: resource::Route,
+        service: Option<&Arc<Service>>,
         plugin_config: Option<&Links>,
     ) -> Result<Compiled<Route>, String> {
         let mut problems = Vec::new();
         let key = format!("routes/{}", source.id);
-        let own = self.target(
+        let own_target = self.target(
             &key,
             source.upstream_id.as_ref(),
             source.upstream.as_ref(),
             &mut problems,
         )?;
-        let mut links = service.map(|service| service.links.clone()).unwrap_or_default();
-        links.extend(
-            plugin_config.into_iter().flatten().map(|(name, link)| (*name, Arc::clone(link))),
-        );
-        links.extend(self.links(&key, &source.plugins, &mut problems));
-        let broken = broken(source, service.is_some(), plugin_config.is_some());
+        let matcher = RouteMatch::compile(&source)?;
+        let own = self.links(&key, &source.plugins, &mut problems);
+        let broken = broken(&source, service.is_some(), plugin_config.is_some());
         problems.extend(broken.map(|broken| broken.to_string()));
-        let hosts = match service {
-            Some(service) if source.hosts.is_empty() => service.source.hosts.clone(),
-            _ => source.hosts.clone(),
+        let websocket = source.enable_websocket.or_else(|| service?.websocket);
+        let service_id = match service {
+            Some(service) => Some(Arc::clone(&service.id)),
+            None => source.service_id.map(Arc::from),
         };
-        let websocket = source.enable_websocket.or_else(|| service?.source.enable_websocket);
-        let parts = RouteParts {
-            id: source.id.clone(),
-            name: source.name.clone(),
-            service_id: source.service_id.clone(),
-            service_name: service.and_then(|service| service.source.name.clone()),
-            hosts,
-            matcher: RouteMatch::compile(source)?,
-            links,
-            target: match (own, service) {
-                (Target::None, Some(service)) => service.target.clone(),
-                (own, _) => own,
-            },
+        let value = Route {
+            id: source.id.into(),
+            name: source.name.map(Box::from),
+            service_id,
+            service: service.cloned(),
+            own_hosts: source.hosts.into(),
+            matcher,
+            plugins: self.plugins(service, plugin_config, own),
+            own_target,
             timeouts: source.timeout.map(timeouts),
             websocket: websocket.unwrap_or(false),
             broken,
         };
-        Ok(Compiled { value: Route::from(parts), problems })
+        Ok(Compiled { value, problems })
+    }
+
+    /// The plugins of a route: its own before its plugin_config's before its service's.
+    fn plugins(
+        &self,
+        service: Option<&Arc<Service>>,
+        plugin_config: Option<&Links>,
+        own: Links,
+    ) -> Arc<PluginSet> {
+        let below = service.map_or(&self.none, |service| &service.plugins);
+        if own.is_empty() && plugin_config.is_none_or(Links::is_empty) {
+            return Arc::clone(below);
+        }
+        let mut links = below.links.clone();
+        links.extend(
+            plugin_config.into_iter().flatten().map(|(name, link)| (*name, Arc::clone(link))),
+        );
+        links.extend(own);
+        Arc::new(PluginSet::new(links))
     }
 
     /// Compiles the upstream at `key`, such as `upstreams/7`.
@@ -126,7 +155,7 @@ impl Bench {
         problems: &mut Vec<String>,
     ) -> Result<Target, String> {
         match (id, inline) {
-            (Some(id), _) => Ok(Target::Id(id.clone())),
+            (Some(id), _) => Ok(Target::Id(id.as_str().into())),
             (None, None) => Ok(Target::None),
             (None, Some(source)) => {
                 let compiled = self.upstream(key, source)?;

@@ -20,7 +20,7 @@ pub fn server_certificate(source: &resource::Ssl) -> Result<Certificate, String>
     Certificate::compile(&CertificateSource {
         id: &source.id,
         pairs: [(&*source.cert, &*source.key)].into_iter().chain(further).collect(),
-        authority: source.client.as_ref().map(|client| &*client.ca),
+        authority: source.client.as_ref().map(|client| (&*client.ca, client.depth as usize)),
         exempt,
         protocols: &source.ssl_protocols,
     })

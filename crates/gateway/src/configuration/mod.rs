@@ -3,9 +3,11 @@
 //! before in force.
 
 mod people;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -18,10 +20,9 @@ use serde_json::Value;
 
 use crate::{
     chain::{Chain, Links},
-    compile::{self, Bench, Compiled, Service},
+    compile::{self, Bench, Compiled},
     plugin::Shared,
-    route::{Candidate, Route},
-    secrets::Secrets,
+    route::{Candidate, Route, Service},
     snapshot::Snapshot,
     status::{Applied, Problem},
     sync::Change,
@@ -42,22 +43,25 @@ pub struct Configuration {
     digest: Digest,
     values: RedBlackTreeMapSync<String, Arc<[u8]>>,
     snapshot: Snapshot,
-    routes: HashMap<String, RouteItem>,
-    services: HashMap<String, Service>,
+    routes: HashMap<Arc<str>, RouteItem>,
+    services: HashMap<String, Arc<Service>>,
     plugin_configs: HashMap<String, Links>,
     /// Routes by what they refer to: `services/1`, `plugin_configs/2`.
-    dependents: HashMap<String, BTreeSet<String>>,
+    dependents: HashMap<String, HashSet<Arc<str>>>,
     global_rules: BTreeMap<String, Links>,
     /// The names each certificate is filed under.
     names: HashMap<String, Vec<String>>,
     people: People,
     problems: BTreeMap<String, Problem>,
-    /// Routes to compile once all changes of a revision are in.
-    dirty: BTreeSet<String>,
+    /// Routes to compile again because of what they refer to.
+    dirty: BTreeSet<Arc<str>>,
 }
 
+/// A route as it is in force.
 struct RouteItem {
-    source: resource::Route,
+    /// Its text: small, and shared with `values` unless a later text could not be used.
+    source: Arc<[u8]>,
+    /// None if it is switched off.
     installed: Option<Arc<Route>>,
 }
 
@@ -67,12 +71,7 @@ impl Configuration {
     pub fn new(prefix: &str, shared: Arc<Shared>) -> Self {
         let directory = format!("{}/", prefix.trim_end_matches('/'));
         Self {
-            bench: Bench {
-                shared,
-                metadata: HashMap::new(),
-                secrets: Secrets::default(),
-                directory,
-            },
+            bench: Bench::new(directory, shared),
             revision: 0,
             digest: Digest::default(),
             values: RedBlackTreeMapSync::new_sync(),
@@ -128,28 +127,29 @@ impl Configuration {
 
     /// Applies the changes of a revision.
     pub fn apply(&mut self, revision: i64, mut changes: Vec<Change>) {
-        // First what others are compiled with.
-        changes.sort_by_key(|change| !is_shared(&change.key));
         self.revision = revision;
         self.snapshot.loaded = true;
-        let mut shared_changed = false;
+        changes.retain(|change| !change.key.starts_with(REPORTS));
+        for Change { key, value } in &changes {
+            self.remember(key, value.clone());
+        }
+        if changes.iter().any(|change| Rank::of(&change.key) == Rank::Shared) {
+            // All plugins may depend on it: everything once more.
+            changes.retain(|change| change.value.is_none());
+            let all = |(key, value): (&String, &Arc<[u8]>)| Change {
+                key: key.clone(),
+                value: Some(Arc::clone(value)),
+            };
+            changes.extend(self.values.iter().map(all));
+        }
+        changes.sort_by_key(|change| Rank::of(&change.key));
         for Change { key, value } in changes {
-            if key.starts_with(REPORTS) {
-                continue;
-            }
-            self.remember(&key, value.clone());
             let Some((directory, id)) = key.split_once('/') else { continue };
             if directory == REGISTRIES {
                 self.change_registry(&key, id, value.as_deref());
+            } else if resource::is_known(directory) {
+                self.change(directory, id, value);
             }
-            if !resource::is_known(directory) {
-                continue;
-            }
-            shared_changed |= is_shared(&key);
-            self.change(directory, id, value.as_deref());
-        }
-        if shared_changed {
-            self.recompile_all();
         }
         self.settle();
     }
@@ -171,12 +171,14 @@ impl Configuration {
         }
     }
 
-    fn change(&mut self, directory: &str, id: &str, value: Option<&[u8]>) {
+    fn change(&mut self, directory: &str, id: &str, value: Option<Arc<[u8]>>) {
         let key = format!("{directory}/{id}");
         self.problems.remove(&key);
         let Some(value) = value else { return self.remove(directory, id) };
-        let changed =
-            resource::parse(directory, id, value).and_then(|resource| self.put(&key, id, resource));
+        let changed = resource::parse(directory, id, &value).and_then(|parsed| match parsed {
+            Resource::Route(route) => self.put_route(id, *route, value),
+            other => self.put(&key, id, other),
+        });
         match changed {
             Ok(problems) => self.report(&key, &problems),
             Err(reason) => self.report(&key, &[reason]),
@@ -215,10 +217,9 @@ impl Configuration {
     fn put(&mut self, key: &str, id: &str, resource: Resource) -> Result<Vec<String>, String> {
         let mut problems = Vec::new();
         match resource {
-            Resource::Route(source) => self.put_route(id, *source),
             Resource::Service(source) => {
                 let Compiled { value, problems } = self.bench.service(*source)?;
-                self.services.insert(id.to_owned(), value);
+                self.services.insert(id.to_owned(), Arc::new(value));
                 self.touch_dependents(key);
                 return Ok(problems);
             }
@@ -252,7 +253,7 @@ impl Configuration {
             }
             Resource::StreamRoute(_) => problems.push("stream routes are not supported".to_owned()),
             Resource::Secret(source) => self.bench.secrets.put(id, &source)?,
-            Resource::Proto(_) => {}
+            Resource::Route(_) | Resource::Proto(_) => {}
         }
         Ok(problems)
     }
@@ -289,27 +290,39 @@ impl Configuration {
         }
     }
 
-    fn put_route(&mut self, id: &str, source: resource::Route) {
-        self.unlink(id);
-        for key in references(&source) {
-            self.dependents.entry(key).or_default().insert(id.to_owned());
+    /// Puts a route in force; answers what about it does not do as it says.
+    fn put_route(
+        &mut self,
+        id: &str,
+        route: resource::Route,
+        source: Arc<[u8]>,
+    ) -> Result<Vec<String>, String> {
+        let service = route.service_id.as_ref().and_then(|id| self.services.get(id));
+        let config = route.plugin_config_id.as_ref().and_then(|id| self.plugin_configs.get(id));
+        let (enabled, references) = (route.is_enabled(), references(&route));
+        let compiled = self.bench.route(route, service, config)?;
+        self.remove_route(id);
+        let route = Arc::new(compiled.value);
+        // The id in the text may be another one.
+        let id = if *route.id == *id { Arc::clone(&route.id) } else { Arc::from(id) };
+        for key in references {
+            self.dependents.entry(key).or_default().insert(Arc::clone(&id));
         }
-        let installed = self.routes.remove(id).and_then(|before| before.installed);
-        self.routes.insert(id.to_owned(), RouteItem { source, installed });
-        self.dirty.insert(id.to_owned());
+        if enabled {
+            self.install(&route);
+        }
+        self.routes.insert(id, RouteItem { source, installed: enabled.then_some(route) });
+        Ok(compiled.problems)
     }
 
     fn remove_route(&mut self, id: &str) {
-        self.unlink(id);
         self.dirty.remove(id);
-        if let Some(RouteItem { installed: Some(route), .. }) = self.routes.remove(id) {
+        let Some(RouteItem { source, installed }) = self.routes.remove(id) else { return };
+        if let Some(route) = installed {
             self.uninstall(&route);
         }
-    }
-
-    fn unlink(&mut self, id: &str) {
-        let Some(item) = self.routes.get(id) else { return };
-        for key in references(&item.source) {
+        let Ok(Resource::Route(source)) = resource::parse("routes", id, &source) else { return };
+        for key in references(&source) {
             if let Some(routes) = self.dependents.get_mut(&key) {
                 routes.remove(id);
                 if routes.is_empty() {
@@ -328,7 +341,7 @@ impl Configuration {
     /// Compiles what the changes have touched.
     fn settle(&mut self) {
         for id in std::mem::take(&mut self.dirty) {
-            self.compile_route(&id);
+            self.compile_again(&id);
         }
         let reports = self.people.settle(&self.bench, &mut self.snapshot.consumers);
         for (key, reasons) in reports {
@@ -336,36 +349,26 @@ impl Configuration {
         }
     }
 
-    fn compile_route(&mut self, id: &str) {
-        let Some(item) = self.routes.get(id) else { return };
-        let service = item.source.service_id.as_ref().and_then(|id| self.services.get(id));
-        let config =
-            item.source.plugin_config_id.as_ref().and_then(|id| self.plugin_configs.get(id));
+    fn compile_again(&mut self, id: &str) {
+        let Some(source) = self.routes.get(id).map(|item| Arc::clone(&item.source)) else { return };
         let key = format!("routes/{id}");
-        let compiled = match self.bench.route(&item.source, service, config) {
-            Ok(compiled) => compiled,
-            Err(reason) => return self.report(&key, &[reason]),
+        let is_newest = self.values.get(&key) == Some(&source);
+        let changed = match resource::parse("routes", id, &source) {
+            Ok(Resource::Route(route)) => self.put_route(id, *route, source),
+            Ok(_) => return,
+            Err(reason) => Err(reason),
         };
-        let fresh = item.source.is_enabled().then(|| Arc::new(compiled.value));
-        let before = match self.routes.get_mut(id) {
-            Some(item) => std::mem::replace(&mut item.installed, fresh.clone()),
-            None => None,
-        };
-        if let Some(before) = before {
-            self.uninstall(&before);
+        // What is wrong with a newer text stays wrong.
+        if is_newest {
+            self.report(&key, &changed.unwrap_or_else(|reason| vec![reason]));
         }
-        if let Some(fresh) = fresh {
-            self.install(&fresh);
-        }
-        self.report(&key, &compiled.problems);
     }
 
     fn install(&mut self, route: &Arc<Route>) {
-        let hosts =
-            route.hosts.iter().enumerate().map(|(index, host)| (Some(index), Some(&**host)));
-        let hostless = route.hosts.is_empty().then_some((None, None));
+        let hosts = (0..).zip(route.hosts()).map(|(index, host)| (Some(index), Some(&**host)));
+        let hostless = route.hosts().is_empty().then_some((None, None));
         for (host, name) in hostless.into_iter().chain(hosts) {
-            for (pattern, text) in route.matcher.patterns().iter().enumerate() {
+            for (pattern, text) in (0..).zip(route.matcher.patterns()) {
                 let candidate = Candidate { route: Arc::clone(route), pattern, host };
                 let priority = route.matcher.priority();
                 self.snapshot.routes.insert(name, text, &route.id, priority, candidate);
@@ -374,7 +377,7 @@ impl Configuration {
     }
 
     fn uninstall(&mut self, route: &Route) {
-        self.snapshot.routes.remove_route(&route.hosts, &route.matcher, &route.id);
+        self.snapshot.routes.remove_route(route.hosts(), &route.matcher, &route.id);
     }
 
     /// A plugin in several rules runs for none of them, as in APISIX; that is reported.
@@ -428,27 +431,30 @@ impl Configuration {
             self.snapshot.certificates.remove(&name, id);
         }
     }
+}
 
-    /// Everything once more, after something that all plugins may depend on has changed.
-    fn recompile_all(&mut self) {
-        let values = self.values.clone();
-        for (key, value) in &values {
-            if let Some((directory, id)) = key.split_once('/')
-                && !is_shared(key)
-            {
-                self.change(directory, id, Some(value));
-            }
+/// What comes first within a revision: what others are compiled with.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// All plugins may depend on it.
+    Shared,
+    Other,
+    Route,
+}
+
+impl Rank {
+    fn of(key: &str) -> Self {
+        match key.split_once('/') {
+            Some(("plugin_metadata" | "secrets", _)) => Self::Shared,
+            Some(("routes", _)) => Self::Route,
+            _ => Self::Other,
         }
     }
 }
 
-/// Whether all plugins may depend on what this key holds.
-fn is_shared(key: &str) -> bool {
-    key.starts_with("plugin_metadata/") || key.starts_with("secrets/")
-}
-
-fn references(source: &resource::Route) -> impl Iterator<Item = String> {
+/// The keys a route is compiled with.
+fn references(source: &resource::Route) -> Vec<String> {
     let service = source.service_id.as_ref().map(|id| format!("services/{id}"));
     let config = source.plugin_config_id.as_ref().map(|id| format!("plugin_configs/{id}"));
-    service.into_iter().chain(config)
+    service.into_iter().chain(config).collect()
 }

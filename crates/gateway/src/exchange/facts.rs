@@ -157,7 +157,7 @@ impl<'a> Facts<'a> {
             "route_id" => Var::from(&*route?.id),
             "route_name" => Var::from(route?.name.as_deref()?),
             "service_id" => Var::from(route?.service_id.as_deref()?),
-            "service_name" => Var::from(route?.service_name.as_deref()?),
+            "service_name" => Var::from(route?.service_name()?),
             "consumer_name" => Var::from(&*exchange.consumer.as_ref()?.name),
             "consumer_group_id" => Var::from(exchange.consumer.as_ref()?.group_id.as_deref()?),
             "apisix_request_id" => match exchange.notes.get::<RequestId>() {

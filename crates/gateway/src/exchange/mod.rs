@@ -44,7 +44,7 @@ pub struct Exchange {
     /// None until a route matched, and for good if none does.
     pub route: Option<Candidate>,
     /// The plugins of the matched route, later merged with those of the consumer.
-    pub chain: Arc<Chain>,
+    pub chain: Option<Arc<Chain>>,
     pub consumer: Option<Arc<Consumer>>,
     /// Changes a plugin asked for; the request itself keeps what the client sent.
     pub outgoing: Outgoing,
@@ -157,7 +157,7 @@ impl Exchange {
             handshake: None,
             path: None,
             route: None,
-            chain: Chain::empty(),
+            chain: None,
             consumer: None,
             outgoing: Outgoing::default(),
             body: None,

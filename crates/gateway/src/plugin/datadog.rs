@@ -83,7 +83,7 @@ impl Datadog {
             let route = &candidate.route;
             tag("route_name", &named(&route.id, route.name.as_deref()));
             if let Some(id) = &route.service_id {
-                tag("service_name", &named(id, route.service_name.as_deref()));
+                tag("service_name", &named(id, route.service_name()));
             }
         }
         if let Some(consumer) = &exchange.consumer {

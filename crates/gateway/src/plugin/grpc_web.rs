@@ -197,7 +197,7 @@ fn content_type(request: &RequestHeader) -> Option<(HeaderValue, bool)> {
 /// What the route's pattern leaves open, as a path.
 fn method(exchange: &Exchange, request: &RequestHeader) -> Option<String> {
     let candidate = exchange.route.as_ref()?;
-    let pattern = candidate.route.matcher.patterns().get(candidate.pattern)?;
+    let pattern = candidate.route.matcher.patterns().get(candidate.pattern as usize)?;
     let open = exchange.path(request).strip_prefix(pattern.text().strip_suffix('*')?)?;
     let mut path = "/".to_owned();
     url::encode_path(open.trim_start_matches('/'), &mut path);

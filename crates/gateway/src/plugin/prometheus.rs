@@ -45,7 +45,7 @@ impl Prometheus {
             };
             labels.route = name(&route.id, route.name.as_deref());
             if let Some(id) = &route.service_id {
-                labels.service = name(id, route.service_name.as_deref());
+                labels.service = name(id, route.service_name());
             }
             labels.matched_uri = candidate.uri();
             labels.matched_host = candidate.host();

@@ -75,21 +75,23 @@ pub fn dress(
     {
         response.insert_header(UPSTREAM_STATUS, statuses)?;
     }
-    let (global, chain) = chains(exchange);
+    let chains = chains(exchange);
     for turn in Turn::ALL {
-        global.response_headers(turn, exchange, request, response);
-        chain.response_headers(turn, exchange, request, response);
+        for chain in chains.iter().flatten() {
+            chain.response_headers(turn, exchange, request, response);
+        }
     }
     Ok(())
 }
 
 /// Lets the plugins at a piece of the body.
 pub fn body(exchange: &mut Exchange, bytes: &mut Option<Bytes>, end: bool) {
-    if exchange.snapshot.global.reads_bodies() || exchange.chain.reads_bodies() {
-        let (global, chain) = chains(exchange);
+    let chains = chains(exchange);
+    if chains.iter().flatten().any(|chain| chain.reads_bodies()) {
         for turn in Turn::ALL {
-            global.response_body(turn, exchange, bytes, end);
-            chain.response_body(turn, exchange, bytes, end);
+            for chain in chains.iter().flatten() {
+                chain.response_body(turn, exchange, bytes, end);
+            }
         }
     }
     if let Some(bytes) = bytes {
@@ -102,13 +104,17 @@ pub fn body(exchange: &mut Exchange, bytes: &mut Option<Bytes>, end: bool) {
 /// Tells the plugins and the access log that the request is over.
 pub fn log(session: &Session, exchange: &Exchange, access_log: Option<&AccessLog>) {
     let facts = Facts { exchange, request: session.req_header(), response: answered(session) };
-    exchange.snapshot.global.log(&facts, Some(&exchange.chain));
-    exchange.chain.log(&facts, None);
+    let chain = exchange.chain.as_deref();
+    exchange.snapshot.global.log(&facts, chain);
+    if let Some(chain) = chain {
+        chain.log(&facts, None);
+    }
     if let Some(access_log) = access_log {
         access_log.write(&facts);
     }
 }
 
-fn chains(exchange: &Exchange) -> (Arc<Chain>, Arc<Chain>) {
-    (Arc::clone(&exchange.snapshot.global), Arc::clone(&exchange.chain))
+/// Those of all routes and those of the route, in the order they run.
+fn chains(exchange: &Exchange) -> [Option<Arc<Chain>>; 2] {
+    [Some(Arc::clone(&exchange.snapshot.global)), exchange.chain.clone()]
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gantry_routing::path;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use pingora::{Result, http::RequestHeader, protocols::l4::socket::SocketAddr, proxy::Session};
 use serde_json::json;
 
@@ -16,9 +16,9 @@ use crate::{
     tls::Handshake,
 };
 
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: &str = "X-Forwarded-Proto";
+const X_FORWARDED_PORT: &str = "X-Forwarded-Port";
+const X_FORWARDED_HOST: &str = "X-Forwarded-Host";
 
 /// Notes who asks for what, and looks the route up. Some if the request is refused at once.
 pub fn receive(
@@ -41,7 +41,7 @@ pub fn receive(
     }
     exchange.route = find_route(request, exchange);
     if let Some(candidate) = &exchange.route {
-        exchange.chain = Arc::clone(&candidate.route.chain);
+        exchange.chain = Some(Arc::clone(&candidate.route.plugins.chain));
     }
     let trust = clients.trust(exchange.connection.peer.ip());
     note_forwarding(request, exchange, trust);
@@ -111,7 +111,7 @@ fn note_forwarding(request: &mut RequestHeader, exchange: &Exchange, trust: Trus
         (X_FORWARDED_HOST, host),
     ];
     for (name, value) in observed {
-        if trust == Trust::Full && request.headers.contains_key(&name) {
+        if trust == Trust::Full && request.headers.contains_key(name) {
             continue;
         }
         if let Some(value) = value {
@@ -122,7 +122,7 @@ fn note_forwarding(request: &mut RequestHeader, exchange: &Exchange, trust: Trus
         request.remove_header(&header::FORWARDED);
     }
     if trust == Trust::None {
-        request.remove_header(&request::X_FORWARDED_FOR);
+        request.remove_header(request::X_FORWARDED_FOR);
     }
 }
 
@@ -147,7 +147,7 @@ pub async fn decide(session: &mut Session, exchange: &mut Exchange) -> Result<Op
             return Ok(Some(Answer::page(StatusCode::SERVICE_UNAVAILABLE)));
         }
     }
-    if let Some(answer) = route.chain.rewrite(exchange, session).await? {
+    if let Some(answer) = route.plugins.chain.rewrite(exchange, session).await? {
         return Ok(Some(answer));
     }
     if let Some(answer) = merge_consumer(session, exchange).await? {
@@ -156,8 +156,10 @@ pub async fn decide(session: &mut Session, exchange: &mut Exchange) -> Result<Op
     if let Some(answer) = global.access(exchange, session).await? {
         return Ok(Some(answer));
     }
-    let chain = Arc::clone(&exchange.chain);
-    chain.access(exchange, session).await
+    match exchange.chain.clone() {
+        Some(chain) => chain.access(exchange, session).await,
+        None => Ok(None),
+    }
 }
 
 /// Lets the consumer's plugins and those of its group take part from here on.
@@ -173,7 +175,7 @@ async fn merge_consumer(session: &mut Session, exchange: &mut Exchange) -> Resul
             None => return Ok(Some(Answer::page(StatusCode::SERVICE_UNAVAILABLE))),
         },
     };
-    let merged = candidate.route.merged(&consumer, group.as_ref());
-    exchange.chain = merged.chain;
+    let merged = candidate.route.plugins.merged(&consumer, group.as_ref());
+    exchange.chain = Some(merged.chain);
     merged.added.rewrite(exchange, session).await
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gantry_testkit::Origin;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::{
     ClientConfig, RootCertStore, SignatureScheme, SupportedProtocolVersion,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
@@ -54,6 +54,30 @@ impl Pair {
         (authority, Self { certificate, key: key.serialize_pem() })
     }
 
+    /// An authority and a certificate that as many others stand between as said; the certificate
+    /// comes with these.
+    fn distant(name: &str, between: usize) -> (String, Self) {
+        let authority = |number: usize| {
+            let mut params = CertificateParams::new([]).unwrap();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.distinguished_name.push(DnType::CommonName, format!("authority {number}"));
+            params
+        };
+        let (params, key) = (authority(0), KeyPair::generate().unwrap());
+        let root = params.self_signed(&key).unwrap().pem();
+        let mut issuer = Issuer::new(params, key);
+        let mut chain = String::new();
+        for number in 1..=between {
+            let (params, key) = (authority(number), KeyPair::generate().unwrap());
+            chain.insert_str(0, &params.signed_by(&key, &issuer).unwrap().pem());
+            issuer = Issuer::new(params, key);
+        }
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        chain.insert_str(0, &params.signed_by(&key, &issuer).unwrap().pem());
+        (root, Self { certificate: chain, key: key.serialize_pem() })
+    }
+
     fn ssl(&self, name: &str) -> Value {
         json!({"sni": name, "cert": self.certificate, "key": self.key})
     }
@@ -92,9 +116,10 @@ impl<'a> Client<'a> {
         let config = match self.shows {
             None => config.with_no_client_auth(),
             Some(pair) => {
-                let chain = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap();
+                let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes());
+                let chain = chain.collect::<Result<_, _>>().unwrap();
                 let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
-                config.with_client_auth_cert(vec![chain], key).unwrap()
+                config.with_client_auth_cert(chain, key).unwrap()
             }
         };
         let stream = TcpStream::connect(rig.gateway.bound.https.unwrap()).await.unwrap();
@@ -211,6 +236,24 @@ async fn clients_show_certificates_where_they_must() {
     assert_eq!(get(None, "two.com", "two.com", "/private").await, Some(400));
     assert_eq!(get(None, "open.com", "one.com", "/").await, Some(400), "not through another door");
     assert_eq!(get(None, "open.com", "else.com", "/").await, Some(200));
+}
+
+#[tokio::test]
+async fn clients_are_no_further_from_their_authority_than_allowed() {
+    let origin = Origin::start("one").await;
+    for (between, depth, expected) in
+        [(0, 0, Some(200)), (1, 0, None), (1, 1, Some(200)), (2, 1, None), (2, 2, Some(200))]
+    {
+        let (authority, pair) = Pair::distant("client", between);
+        let one = Pair::new("one.com");
+        let mut ssl = one.ssl("one.com");
+        ssl["client"] = json!({"ca": authority, "depth": depth});
+        let rig = Rig::start(&[("routes/1", route("/*", origin.address)), ("ssls/1", ssl)]).await;
+        let trusted = [one.certificate.as_str()];
+        let client = Client { shows: Some(&pair), ..Client::new(&trusted) };
+        let status = client.get(&rig, "one.com", "one.com", "/").await;
+        assert_eq!(status, expected, "{between} between, {depth} allowed");
+    }
 }
 
 #[tokio::test]

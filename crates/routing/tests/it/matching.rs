@@ -60,7 +60,13 @@ impl Pair {
         self.list.push(route.clone());
         let pattern = Pattern::compile(&route.pattern).expect("the pattern compiles");
         let value = (route.id.clone(), route.is_accepted);
-        self.table.insert(route.host.as_deref(), &pattern, &route.id, route.priority, value);
+        self.table.insert(
+            route.host.as_deref(),
+            &pattern,
+            &route.id.as_str().into(),
+            route.priority,
+            value,
+        );
     }
 
     fn remove(&mut self, route: &Placed) {
@@ -135,7 +141,7 @@ proptest! {
 fn segments_beside_a_star_are_regular_expressions_as_in_apisix() {
     let table_with = |pattern: &str| {
         let mut table = RouteTable::new();
-        table.insert(None, &Pattern::compile(pattern).unwrap(), "1", 0, ());
+        table.insert(None, &Pattern::compile(pattern).unwrap(), &"1".into(), 0, ());
         table
     };
     let finds =
