@@ -18,7 +18,7 @@ use crate::act::Act;
 use crate::audit::{self, Entry, Ledger};
 use crate::object::Spec;
 use crate::preview::{KeyChange, ObjectChange, Preview};
-use crate::{Actor, App, Cx, Written, surroundings};
+use crate::{Actor, App, Cx, Written, receipt, surroundings};
 
 /// A change under way. The cluster's row is locked: what was read stays true until the commit.
 pub(crate) struct Change<'t> {
@@ -49,7 +49,11 @@ where
 {
     cx.see_cluster(&mut cx.app.db.read().await?, cluster).await?;
     let origin = cx.clone();
-    cx.app.db.write(move |tx| Box::pin(run(tx, origin, cluster, work))).await
+    let mut written = cx.app.db.write(move |tx| Box::pin(run(tx, origin, cluster, work))).await?;
+    if let Some(wait) = cx.wait.filter(|_| !cx.dry_run) {
+        written.delivery = Some(receipt::wait(&cx.app, cluster, written.revision, wait).await);
+    }
+    Ok(written)
 }
 
 async fn run<T, W>(tx: &mut Tx, cx: Cx, cluster: Id, work: W) -> Result<Written<T>>
@@ -69,9 +73,10 @@ where
     let Change { cluster, warning, changes, .. } = change;
     if cx.dry_run {
         let preview = Some(Preview { revision: before, objects, changes });
-        return Ok(Written { value, revision: before, warning, preview });
+        return Ok(Written { value, revision: before, warning, preview, delivery: None });
     }
-    Ok(Written { value, revision: cluster.config_version, warning, preview: None })
+    let revision = cluster.config_version;
+    Ok(Written { value, revision, warning, preview: None, delivery: None })
 }
 
 /// Writes what a new cluster serves before anything is configured, in the transaction that made it.
@@ -169,8 +174,9 @@ impl<'t> Change<'t> {
             created_at: self.now,
             actor: cx.actor.label(),
             operation: cx.operation.to_owned(),
+            digest: digest.to_string(),
         };
-        revision::insert(self.tx, &row, &changes, &digest.to_string()).await?;
+        revision::insert(self.tx, &row, &changes).await?;
         self.cluster.config_version = next;
         let (app, cluster) = (self.app.clone(), self.cluster.id);
         self.tx.after_commit(move || app.feeds.wake(cluster, next));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use gantry_model::receipt::Delivery;
 use gantry_model::{Error, Id, Result, Secret, Timestamp};
 use gantry_store::{Db, Tx};
 use rustls::server::danger::ClientCertVerifier;
@@ -22,6 +23,7 @@ use crate::mail::{Mailer, Smtp};
 use crate::metrics::{self, Metrics};
 use crate::oidc::{Oidc, Settings};
 use crate::preview::Preview;
+use crate::receipt::{Wait, Waiters};
 use crate::rotation;
 use crate::seal::{Sealer, random_bytes};
 use crate::throttle::Throttle;
@@ -95,6 +97,7 @@ pub struct Parts {
     /// Made once: every request of a gateway asks it.
     pub(crate) verifier: Arc<dyn ClientCertVerifier>,
     pub(crate) feeds: Feeds,
+    pub(crate) waiters: Waiters,
     pub(crate) throttle: Throttle,
     pub(crate) clock: Clock,
     pub(crate) gateway_endpoint: String,
@@ -147,6 +150,7 @@ impl App {
             signer: Signer::new(signing.as_bytes()),
             audit_key: ChainKey::new(audit_key),
             feeds: Feeds::default(),
+            waiters: Waiters::default(),
             throttle: Throttle::default(),
             ids: IdSource::new(u16::from_le_bytes(random_bytes::<2>())),
             clock: config.clock,
@@ -277,6 +281,8 @@ pub struct Cx {
     pub dry_run: bool,
     /// Plugins that gateways may leave out if they do not run them.
     pub optional_plugins: Vec<String>,
+    /// Writes of configuration answer when gateways have applied them.
+    pub wait: Option<Wait>,
     /// What it may touch.
     pub(crate) access: Access,
 }
@@ -291,6 +297,8 @@ pub struct Written<T> {
     pub warning: Option<String>,
     /// What gateways would see, in a dry run.
     pub preview: Option<Preview>,
+    /// What gateways said to it, if it waited for them.
+    pub delivery: Option<Delivery>,
 }
 
 impl Cx {
@@ -298,7 +306,16 @@ impl Cx {
     pub fn new(app: &App, actor: Actor, operation: &'static str, request_id: String) -> Self {
         let access = Access::Undecided;
         let (app, optional_plugins) = (app.clone(), Vec::new());
-        Self { app, actor, operation, request_id, dry_run: false, optional_plugins, access }
+        Self {
+            app,
+            actor,
+            operation,
+            request_id,
+            dry_run: false,
+            optional_plugins,
+            wait: None,
+            access,
+        }
     }
 
     /// A request of Gantry to itself.

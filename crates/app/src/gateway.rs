@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use gantry_model::config::ServiceRegistrySpec;
-use gantry_model::instance::{Heartbeat, HeartbeatResult, Instance, InstanceStatus, PURGE_AFTER_S};
-use gantry_model::{Error, Id, Page, Result, Secret, Timestamp};
+use gantry_model::instance::{Heartbeat, HeartbeatResult, Source};
+use gantry_model::{Error, Id, Result, Secret, Timestamp};
 use gantry_store::gateway::GatewayCertificateRow;
 use gantry_store::instance::InstanceRow;
 use gantry_store::{billing, cluster, gateway, instance};
@@ -23,7 +23,7 @@ use crate::change::change;
 use crate::object::Stored;
 use crate::seal::random_text;
 use crate::token::{Claims, Use};
-use crate::{App, Cx, metrics};
+use crate::{App, Cx, acknowledgement, metrics};
 
 /// Seconds between the heartbeats of an instance.
 const HEARTBEAT_S: u32 = 10;
@@ -208,14 +208,31 @@ pub async fn heartbeat(
     run_id: &str,
     report: Heartbeat,
 ) -> Result<HeartbeatResult> {
-    let (id, org, now, run_id) = (identity.cluster, identity.org, app.now(), run_id.to_owned());
-    let text = serde_json::to_string(&report).map_err(Error::internal)?;
+    let (id, org, now) = (identity.cluster, identity.org, app.now());
+    let mut tx = app.db.read().await?;
+    let found = cluster::find(&mut tx, id).await?.ok_or_else(|| Error::not_found("cluster"))?;
+    let acknowledged = acknowledgement::weigh(&mut tx, &found, run_id, &report, now).await?;
+    drop(tx);
+    let resync = acknowledged.resync;
     let calls = report.api_calls.max(0);
-    let name = report.id;
+    let heard = InstanceRow {
+        run_id: run_id.to_owned(),
+        report: serde_json::to_string(&report).map_err(Error::internal)?,
+        source: Source::Report.name().to_owned(),
+        config_version: report.config_version,
+        differs: acknowledged.differs,
+        api_calls: calls,
+        register_time: now,
+        run_started_at: now,
+        last_seen_time: now,
+        id: report.id,
+    };
+    let (keeper, identity) = (app.clone(), identity.clone());
     app.db
         .write(move |tx| {
             Box::pin(async move {
-                instance::put(tx, id, &name, &run_id, &text, calls, now).await?;
+                instance::put(tx, id, &heard).await?;
+                acknowledged.keep(tx, &keeper, &identity).await?;
                 if calls > 0 {
                     billing::add_calls(tx, org, id, now.day(), calls).await?;
                 }
@@ -223,8 +240,6 @@ pub async fn heartbeat(
             })
         })
         .await?;
-    let found = cluster::find(&mut app.db.read().await?, id).await?;
-    let found = found.ok_or_else(|| Error::not_found("cluster"))?;
     let (settings, _) = crate::cluster::opened(app, &found)?;
     Ok(HeartbeatResult {
         instance_status: "online".into(),
@@ -233,29 +248,8 @@ pub async fn heartbeat(
         metrics: metrics::order(&settings),
         telemetry_collect_interval: metrics::INTERVAL_S,
         max_metrics_size: metrics::TEXT_BYTES_MAX,
+        resync,
     })
-}
-
-/// All instances of a cluster that were seen in the last seven days.
-pub async fn instances(cx: &Cx, id: Id) -> Result<Page<Instance>> {
-    let mut tx = cx.app.db.read().await?;
-    cx.see_cluster(&mut tx, id).await?;
-    let now = cx.app.now();
-    let oldest = now.plus_seconds(-PURGE_AFTER_S);
-    let rows = instance::list(&mut tx, id).await?;
-    let recent = rows.into_iter().filter(|row| row.last_seen_time >= oldest);
-    let list: Vec<Instance> = recent.map(|row| view(row, now)).collect::<Result<_>>()?;
-    let count = i64::try_from(list.len()).unwrap_or(i64::MAX);
-    Ok(Page { list, count })
-}
-
-fn view(row: InstanceRow, now: Timestamp) -> Result<Instance> {
-    let InstanceRow { report, api_calls, register_time, last_seen_time } = row;
-    let mut report: Heartbeat = serde_json::from_str(&report).map_err(Error::internal)?;
-    report.api_calls = api_calls;
-    let silence_s = now.seconds() - last_seen_time.seconds();
-    let status = InstanceStatus::of(silence_s, report.etcd_reachable);
-    Ok(Instance { report, last_seen_time, register_time, status })
 }
 
 /// The host of `host:port`, without the brackets of an IPv6 address.

@@ -9,7 +9,7 @@ use gantry_store::{alert_history, email_verification, instance, session};
 use tokio_util::sync::CancellationToken;
 
 use crate::alert_history::KEEP_S;
-use crate::{App, feed};
+use crate::{App, feed, receipt};
 
 /// How often the house is kept.
 const EVERY: Duration = Duration::from_secs(600);
@@ -31,8 +31,8 @@ pub async fn run(app: App, shutdown: CancellationToken) {
     }
 }
 
-/// Forgets ended sessions, instances that have been silent for long, old alerts and old revisions.
-/// Forgets ended sessions and links, instances that have been silent for long, and old revisions.
+/// Forgets ended sessions and links, instances that have been silent for long, old alerts, receipts
+/// and revisions.
 pub async fn once(app: &App) -> Result<()> {
     let now = app.now();
     app.db
@@ -45,5 +45,6 @@ pub async fn once(app: &App) -> Result<()> {
             })
         })
         .await?;
+    receipt::forget_old(app).await?;
     feed::compact_all(app).await
 }

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod access_token;
+mod acknowledgement;
 mod act;
 pub mod alert_history;
 pub mod alert_policy;
@@ -33,6 +34,7 @@ pub mod feed;
 pub mod gateway;
 pub mod housekeeping;
 mod ids;
+pub mod instance;
 pub mod invitation;
 pub mod label;
 pub mod loaded_plugin;
@@ -51,6 +53,7 @@ pub mod plan;
 pub mod plugin;
 pub mod plugin_reference;
 pub mod preview;
+pub mod receipt;
 mod reconcile;
 pub mod region;
 pub mod rotation;

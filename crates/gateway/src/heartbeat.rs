@@ -34,6 +34,8 @@ pub struct Heartbeat {
     pub status: Arc<Status>,
     /// Where what the control plane says about reports of metrics goes.
     pub metrics: watch::Sender<Orders>,
+    /// Counts how often the control plane has said that something else should be in force.
+    pub doubts: watch::Sender<u64>,
 }
 
 #[derive(Deserialize, Default)]
@@ -52,6 +54,9 @@ struct Answer {
     /// Seconds.
     telemetry_collect_interval: Option<u64>,
     max_metrics_size: Option<usize>,
+    /// What was reported is not what should be in force.
+    #[serde(default)]
+    resync: bool,
 }
 
 #[derive(Deserialize, Default)]
@@ -114,6 +119,9 @@ impl Heartbeat {
             .await?;
         self.status.reported(requests);
         self.metrics.send_if_modified(|orders| answer.payload.orders(orders));
+        if answer.payload.resync {
+            self.doubts.send_modify(|doubts| *doubts = doubts.wrapping_add(1));
+        }
         let wanted =
             answer.payload.heartbeat_interval.filter(|seconds| INTERVALS.contains(seconds));
         Ok(wanted.map(Duration::from_secs))

@@ -36,7 +36,7 @@ use crate::{
     proxy::{Clients, Proxy},
     sockets::Sockets,
     state::State,
-    sync::{self, Change, SourceTls, Update},
+    sync::{self, Change, Doubts, SourceTls, Update},
     tls::Doorkeeper,
     zone::{CacheOptions, Zones},
 };
@@ -285,6 +285,9 @@ fn control(
     let bound = sockets.bound()?;
     let status = sockets.into_status();
     let Disk { cache, configuration, instance_id } = disk;
+    // Who reports follows a control plane, whose revisions are those of one cluster.
+    let gapless = options.heartbeat.is_some();
+    let (doubter, raised) = watch::channel(0);
     let reporting = options.heartbeat.clone().map(|endpoint| {
         let heartbeat = Heartbeat {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
@@ -295,6 +298,7 @@ fn control(
             listeners: [bound.http, bound.https].into_iter().flatten().collect(),
             status: Arc::clone(&state.status),
             metrics: watch::Sender::new(Orders::default()),
+            doubts: doubter,
         };
         let reports = reports(&heartbeat, state, options.metrics_interval);
         Ok::<_, Error>((heartbeat, reports))
@@ -325,7 +329,8 @@ fn control(
             connections.spawn(reports.run(shutdown.clone()));
         }
         let (sender, updates) = mpsc::channel(UPDATES);
-        connections.spawn(sync::follow(options.source, sender, shutdown.clone()));
+        let doubts = Doubts { raised, gapless };
+        connections.spawn(sync::follow(options.source, doubts, sender, shutdown.clone()));
         keeper.apply(updates).await;
         let saved = saving.await;
         // Requests that end late are logged as well.

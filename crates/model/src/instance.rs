@@ -55,6 +55,9 @@ pub struct HeartbeatResult {
     pub telemetry_collect_interval: u32,
     /// Bytes of Prometheus text that one report of metrics may hold.
     pub max_metrics_size: usize,
+    /// What the instance uses is not what it should be: read everything again (Gantry's addition).
+    #[serde(default)]
+    pub resync: bool,
 }
 
 /// Whether the instance is to report metrics.
@@ -93,6 +96,53 @@ impl InstanceStatus {
     }
 }
 
+impl InstanceStatus {
+    /// Whether it speaks.
+    #[must_use]
+    pub fn is_online(self) -> bool {
+        matches!(self, Self::Healthy | Self::OnlyHeartbeats)
+    }
+}
+
+/// How an instance is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// By its own reports.
+    Report,
+    /// By what a stock APISIX without our agent writes about itself over etcd.
+    ServerInfo,
+    /// By an open watch over etcd, and nothing else.
+    Connection,
+}
+
+impl Source {
+    /// The word that is stored and shown.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Report => "report",
+            Self::ServerInfo => "server_info",
+            Self::Connection => "connection",
+        }
+    }
+
+    /// The source of that name; what is unknown counts as the weakest.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        let all = [Self::Report, Self::ServerInfo];
+        all.into_iter().find(|source| source.name() == name).unwrap_or(Self::Connection)
+    }
+}
+
+/// How far an instance is behind its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Behind {
+    pub revisions: i64,
+    /// Seconds since the first revision was committed that it lacks.
+    pub seconds: i64,
+}
+
 /// Contract, schema `GatewayInstance`, with Gantry's additions.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Instance {
@@ -101,6 +151,17 @@ pub struct Instance {
     pub last_seen_time: Timestamp,
     pub register_time: Timestamp,
     pub status: InstanceStatus,
+    pub source: Source,
+    /// New at every start of the instance.
+    pub run_id: String,
+    pub run_start_time: Timestamp,
+    /// Seconds of its run, up to its last report.
+    pub uptime: i64,
+    /// Absent while it uses the cluster's newest revision, or does not say which one it uses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind: Option<Behind>,
+    /// What it uses is not what its revision says; it is told to read everything again.
+    pub differs: bool,
 }
 
 #[cfg(test)]

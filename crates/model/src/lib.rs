@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod organization;
 pub mod page;
 pub mod plan;
+pub mod receipt;
 pub mod region;
 pub mod role;
 pub mod secret;

@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use gantry_app::Written;
 use gantry_app::preview::Preview;
+use gantry_model::receipt::Delivery;
 use http::header::{CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
@@ -12,6 +13,9 @@ use crate::error::Failure;
 
 /// Revision of the cluster's configuration after a write (design §2.5).
 pub const REVISION: HeaderName = HeaderName::from_static("gantry-revision");
+
+/// How a write that waited for gateways ended.
+pub const DELIVERY: HeaderName = HeaderName::from_static("gantry-delivery");
 
 /// What a handler returns.
 pub type Reply<T> = Result<Answer<T>, Failure>;
@@ -22,6 +26,7 @@ pub struct Answer<T> {
     warning: Option<String>,
     revision: Option<i64>,
     preview: Option<Preview>,
+    delivery: Option<Delivery>,
     cookie: Option<HeaderValue>,
 }
 
@@ -34,13 +39,20 @@ impl<T> Answer<T> {
     /// The object a write left behind, with the revision that carries it to the gateways.
     #[must_use]
     pub fn written(written: Written<T>) -> Self {
-        let Written { value, revision, warning, preview } = written;
+        let Written { value, revision, warning, preview, delivery } = written;
         let revision = preview.is_none().then_some(revision);
-        Self { payload: Some(value), warning, revision, preview, cookie: None }
+        Self { payload: Some(value), warning, revision, preview, delivery, cookie: None }
     }
 
     fn nothing() -> Self {
-        Self { payload: None, warning: None, revision: None, preview: None, cookie: None }
+        Self {
+            payload: None,
+            warning: None,
+            revision: None,
+            preview: None,
+            delivery: None,
+            cookie: None,
+        }
     }
 
     /// Sets a cookie along with the answer.
@@ -58,8 +70,8 @@ impl<T> Answer<T> {
     /// The same answer around another payload.
     #[must_use]
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
-        let Self { payload, warning, revision, preview, cookie } = self;
-        Answer { payload: payload.map(change), warning, revision, preview, cookie }
+        let Self { payload, warning, revision, preview, delivery, cookie } = self;
+        Answer { payload: payload.map(change), warning, revision, preview, delivery, cookie }
     }
 }
 
@@ -72,8 +84,9 @@ impl Answer<()> {
     /// A write that leaves nothing to show.
     #[must_use]
     pub fn done<T>(written: Written<T>) -> Self {
-        let Answer { payload: _, warning, revision, preview, cookie } = Answer::written(written);
-        Self { payload: None, warning, revision, preview, cookie }
+        let whole = Answer::written(written);
+        let Answer { payload: _, warning, revision, preview, delivery, cookie } = whole;
+        Self { payload: None, warning, revision, preview, delivery, cookie }
     }
 }
 
@@ -90,6 +103,9 @@ pub struct Envelope<'a, T> {
     /// Of a dry run: what gateways would see (Gantry's addition).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preview: Option<&'a Preview>,
+    /// Of a write that waited: what gateways said (Gantry's addition).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<&'a Delivery>,
 }
 
 #[derive(Serialize)]
@@ -112,17 +128,22 @@ impl<T: Serialize> Envelope<'_, T> {
 
 impl<T: Serialize> IntoResponse for Answer<T> {
     fn into_response(self) -> Response {
-        let Self { payload, warning, revision, preview, cookie } = self;
+        let Self { payload, warning, revision, preview, delivery, cookie } = self;
         let envelope = Envelope {
             status: Status { code: 0, message: "OK" },
             payload,
             error: None,
             warning: warning.as_deref(),
             preview: preview.as_ref(),
+            delivery: delivery.as_ref(),
         };
         let mut response = envelope.respond(StatusCode::OK);
         if let Some(revision) = revision {
             response.headers_mut().insert(REVISION, revision.into());
+        }
+        if let Some(delivery) = delivery {
+            let outcome = HeaderValue::from_static(delivery.outcome.name());
+            response.headers_mut().insert(DELIVERY, outcome);
         }
         if let Some(cookie) = cookie {
             response.headers_mut().insert(SET_COOKIE, cookie);

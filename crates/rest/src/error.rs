@@ -60,6 +60,7 @@ impl IntoResponse for Failure {
             error: Some(&error.message),
             warning: None,
             preview: None,
+            delivery: None,
         };
         let mut response = envelope.respond(status);
         if status == StatusCode::UNAUTHORIZED {

@@ -1,6 +1,7 @@
 //! What happens to a request before its handler runs: who asks, may they, is it what the contract says.
 
 use std::io::Read as _;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use flate2::read::GzDecoder;
 use gantry_app::access::{self, Rule, Scope, Subject};
 use gantry_app::gateway::Identity;
+use gantry_app::receipt::Wait;
 use gantry_app::{Actor, App, Cx, session};
 use gantry_model::{Error, ErrorCode, Id, Result};
 use http::header::{
@@ -20,7 +22,7 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 
-use crate::contract::{DRY_RUN, OPTIONAL_PLUGINS, Operation, Raw};
+use crate::contract::{DRY_RUN, NODES, OPTIONAL_PLUGINS, Operation, Raw, TIMEOUT, WAIT};
 use crate::error::Failure;
 use crate::frame::{ActorName, RequestId};
 use crate::session::session_cookie;
@@ -137,6 +139,7 @@ impl Gate {
             cx.dry_run = checked.params[DRY_RUN] == true;
             let optional = checked.params[OPTIONAL_PLUGINS].as_str().unwrap_or_default();
             cx.optional_plugins = optional.split(',').map(str::to_owned).collect();
+            cx.wait = wait(&checked.params);
             parts.extensions.insert(cx);
         }
         parts.extensions.insert(checked);
@@ -168,6 +171,15 @@ impl Gate {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         Err(Failure::http(status, ErrorCode::InvalidArgument, message))
     }
+}
+
+/// What a write is to wait for; the contract has checked the words.
+fn wait(params: &Value) -> Option<Wait> {
+    params[WAIT].as_str()?;
+    let nodes = params[NODES].as_str().unwrap_or_default();
+    let percent = nodes.strip_suffix('%').and_then(|share| share.parse().ok()).unwrap_or(100);
+    let timeout = Duration::from_secs(params[TIMEOUT].as_u64().unwrap_or_default());
+    Some(Wait { percent, timeout })
 }
 
 /// Type and subtype of the body.

@@ -1,8 +1,9 @@
 //! Gateway instances of a cluster, and what they need to join it.
 
-use gantry_app::gateway;
+use gantry_app::{gateway, instance, receipt};
 use gantry_model::Page;
 use gantry_model::instance::Instance;
+use gantry_model::receipt::Receipts;
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{Answer, Reply};
@@ -12,6 +13,12 @@ use crate::extract::{Caller, OfCluster, Params};
 pub struct OfTemplate {
     cluster_id: gantry_model::Id,
     config_type: String,
+}
+
+#[derive(Deserialize)]
+pub struct OfRevision {
+    cluster_id: gantry_model::Id,
+    revision: i64,
 }
 
 /// Contract, schema `StartupConfigTemplate`.
@@ -39,5 +46,12 @@ pub async fn list(
     Caller(cx): Caller,
     Params(OfCluster { cluster_id }): Params<OfCluster>,
 ) -> Reply<Page<Instance>> {
-    Ok(Answer::new(gateway::instances(&cx, cluster_id).await?))
+    Ok(Answer::new(instance::list(&cx, cluster_id).await?))
+}
+
+pub async fn receipts(
+    Caller(cx): Caller,
+    Params(OfRevision { cluster_id, revision }): Params<OfRevision>,
+) -> Reply<Receipts> {
+    Ok(Answer::new(receipt::receipts(&cx, cluster_id, revision).await?))
 }

@@ -83,6 +83,7 @@ pub fn routes() -> Vec<Route> {
         op("generateGatewayCertificate",     instance::issue_certificate),
         op("getStartupConfigTemplate",       instance::startup_config),
         op("listGatewayInstances",           instance::list),
+        op("listReceipts",                   instance::receipts),
         op("reportHeartbeat",                heartbeat::report),
         op("reportMetrics",                  metrics::report),
         op("getClusterMetrics",              metrics::get),

@@ -8,18 +8,34 @@ use crate::db::{Row, vals};
 /// A row of `instances`; `report` is the last heartbeat as JSON.
 #[derive(Clone, Debug)]
 pub struct InstanceRow {
+    pub id: String,
+    /// New at every start of the instance.
+    pub run_id: String,
     pub report: String,
+    /// How we know of it: `report`, `server_info` or `connection`.
+    pub source: String,
+    /// Revision in use, by its last report; zero if it never said.
+    pub config_version: i64,
+    /// What it uses is not what that revision says.
+    pub differs: bool,
     /// Sum over all heartbeats.
     pub api_calls: i64,
     pub register_time: Timestamp,
+    pub run_started_at: Timestamp,
     pub last_seen_time: Timestamp,
 }
 
-fn instance(row: &Row) -> Result<InstanceRow> {
+pub(crate) fn instance(row: &Row) -> Result<InstanceRow> {
     Ok(InstanceRow {
+        id: row.text("id")?,
+        run_id: row.text("run_id")?,
         report: row.text("report")?,
+        source: row.text("source")?,
+        config_version: row.int("config_version")?,
+        differs: row.int("differs")? != 0,
         api_calls: row.int("api_calls")?,
         register_time: row.time("register_time")?,
+        run_started_at: row.time("run_started_at")?,
         last_seen_time: row.time("last_seen_time")?,
     })
 }
@@ -28,32 +44,48 @@ fn instance(row: &Row) -> Result<InstanceRow> {
 pub async fn list(tx: &mut Tx, cluster: Id) -> Result<Vec<InstanceRow>> {
     let rows = tx
         .all(
-            "SELECT report, api_calls, register_time, last_seen_time FROM instances
-             WHERE cluster_id = $1 ORDER BY register_time, id",
+            "SELECT * FROM instances WHERE cluster_id = $1 ORDER BY register_time, id",
             vals![cluster],
         )
         .await?;
     rows.iter().map(instance).collect()
 }
 
-/// Notes a heartbeat; `api_calls` are added to those reported before.
-pub async fn put(
-    tx: &mut Tx,
-    cluster: Id,
-    id: &str,
-    run_id: &str,
-    report: &str,
-    api_calls: i64,
-    now: Timestamp,
-) -> Result<()> {
+pub async fn find(tx: &mut Tx, cluster: Id, id: &str) -> Result<Option<InstanceRow>> {
+    let row = tx
+        .row("SELECT * FROM instances WHERE cluster_id = $1 AND id = $2", vals![cluster, id])
+        .await?;
+    row.as_ref().map(instance).transpose()
+}
+
+/// Notes that an instance was heard of: registers it, or takes over what it says now. Its
+/// `api_calls` are added to those reported before; `run_started_at` counts if the run is new.
+pub async fn put(tx: &mut Tx, cluster: Id, heard: &InstanceRow) -> Result<()> {
     tx.run(
         "INSERT INTO instances
-             (cluster_id, id, run_id, report, api_calls, register_time, last_seen_time)
-         VALUES ($1, $2, $3, $4, $5, $6, $6)
-         ON CONFLICT (cluster_id, id) DO UPDATE SET run_id = excluded.run_id,
-             report = excluded.report, api_calls = instances.api_calls + excluded.api_calls,
+             (cluster_id, id, run_id, report, source, config_version, differs, api_calls, register_time,
+              run_started_at, last_seen_time)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+         ON CONFLICT (cluster_id, id) DO UPDATE SET
+             run_started_at = CASE WHEN instances.run_id = excluded.run_id
+                 THEN instances.run_started_at ELSE excluded.run_started_at END,
+             run_id = excluded.run_id, report = excluded.report, source = excluded.source,
+             config_version = excluded.config_version, differs = excluded.differs,
+             api_calls = instances.api_calls + excluded.api_calls,
              last_seen_time = excluded.last_seen_time",
-        vals![cluster, id, run_id, report, api_calls, now],
+        vals![
+            cluster,
+            &heard.id,
+            &heard.run_id,
+            &heard.report,
+            &heard.source,
+            heard.config_version,
+            i64::from(heard.differs),
+            heard.api_calls,
+            heard.register_time,
+            heard.run_started_at,
+            heard.last_seen_time,
+        ],
     )
     .await?;
     Ok(())

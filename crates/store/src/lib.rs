@@ -25,6 +25,7 @@ pub mod openapi;
 pub mod organization;
 #[cfg(test)]
 mod plans;
+pub mod receipt;
 pub mod reference;
 pub mod region;
 pub mod resource;

@@ -97,10 +97,15 @@ async fn other_lists(tx: &mut Tx) -> gantry_model::Result<()> {
 }
 
 async fn logs_and_people(tx: &mut Tx) -> gantry_model::Result<()> {
-    use crate::{audit, instance, member, revision, service_admin, session, user};
+    use crate::{audit, instance, member, receipt, revision, service_admin, session, user};
     member::of_user(tx, "a").await?;
     service_admin::applications(tx, id(1), id(2)).await?;
     instance::list(tx, id(1)).await?;
+    instance::find(tx, id(1), "a").await?;
+    receipt::of_revision(tx, id(1), 2).await?;
+    receipt::revision_before(tx, id(1), "a", 2).await?;
+    revision::find(tx, id(1), 2).await?;
+    revision::next(tx, id(1), 2).await?;
     audit::newest(tx, id(1), 10).await?;
     audit::after(tx, "cluster/1", 1, 10).await?;
     audit::count(tx, "cluster/1").await?;

@@ -36,6 +36,8 @@ pub struct RevisionRow {
     pub created_at: Timestamp,
     pub actor: String,
     pub operation: String,
+    /// Of the key space at this revision, as text; empty where it was not kept.
+    pub digest: String,
 }
 
 fn key(row: &Row) -> Result<KeyRow> {
@@ -45,6 +47,17 @@ fn key(row: &Row) -> Result<KeyRow> {
         create_revision: row.int("create_revision")?,
         mod_revision: row.int("mod_revision")?,
         version: row.int("version")?,
+    })
+}
+
+fn revision_row(row: &Row) -> Result<RevisionRow> {
+    Ok(RevisionRow {
+        cluster_id: row.id("cluster_id")?,
+        revision: row.int("revision")?,
+        created_at: row.time("created_at")?,
+        actor: row.text("actor")?,
+        operation: row.text("operation")?,
+        digest: row.text("digest")?,
     })
 }
 
@@ -88,24 +101,42 @@ pub async fn keys(tx: &mut Tx, cluster: Id, keys: &[&str]) -> Result<Vec<KeyRow>
     Ok(found)
 }
 
+pub async fn find(tx: &mut Tx, cluster: Id, revision: i64) -> Result<Option<RevisionRow>> {
+    let row = tx
+        .row(
+            "SELECT * FROM revisions WHERE cluster_id = $1 AND revision = $2",
+            vals![cluster, revision],
+        )
+        .await?;
+    row.as_ref().map(revision_row).transpose()
+}
+
+/// The first revision after `after`.
+pub async fn next(tx: &mut Tx, cluster: Id, after: i64) -> Result<Option<RevisionRow>> {
+    let row = tx
+        .row(
+            "SELECT * FROM revisions WHERE cluster_id = $1 AND revision > $2
+             ORDER BY revision LIMIT 1",
+            vals![cluster, after],
+        )
+        .await?;
+    row.as_ref().map(revision_row).transpose()
+}
+
 /// Writes a revision: its row, its changes in order, the keys they leave, and the cluster's counter
 /// with the new digest.
-pub async fn insert(
-    tx: &mut Tx,
-    revision: &RevisionRow,
-    changes: &[ChangeRow],
-    digest: &str,
-) -> Result<()> {
+pub async fn insert(tx: &mut Tx, revision: &RevisionRow, changes: &[ChangeRow]) -> Result<()> {
     let cluster = revision.cluster_id;
     tx.run(
-        "INSERT INTO revisions (cluster_id, revision, created_at, actor, operation)
-         VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO revisions (cluster_id, revision, created_at, actor, operation, digest)
+         VALUES ($1, $2, $3, $4, $5, $6)",
         vals![
             cluster,
             revision.revision,
             revision.created_at,
             &revision.actor,
             &revision.operation,
+            &revision.digest,
         ],
     )
     .await?;
@@ -115,7 +146,7 @@ pub async fn insert(
     }
     tx.run(
         "UPDATE clusters SET config_version = $2, digest = $3 WHERE id = $1",
-        vals![cluster, revision.revision, digest],
+        vals![cluster, revision.revision, &revision.digest],
     )
     .await?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Checks answers of the management API against `api/openapi.yaml`.
+//! Checks answers of the management API against `api/openapi.yaml` and what `api/gantry.yaml` adds.
 //!
 //! Reads the contract on its own, so that a mistake of the server's reading does not hide itself.
 
@@ -8,9 +8,24 @@ use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
-    let text = include_str!("../../../api/openapi.yaml");
-    adapted(&serde_norway::from_str(text).expect("openapi.yaml is YAML"))
+    let contract = include_str!("../../../api/openapi.yaml");
+    let additions = include_str!("../../../api/gantry.yaml");
+    let mut whole: Value = serde_norway::from_str(contract).expect("openapi.yaml is YAML");
+    extend(&mut whole, serde_norway::from_str(additions).expect("gantry.yaml is YAML"));
+    adapted(&whole)
 });
+
+/// Adds to objects key by key and replaces everything else.
+fn extend(whole: &mut Value, more: Value) {
+    match more {
+        Value::Object(more) if whole.is_object() => {
+            for (key, value) in more {
+                extend(&mut whole[key], value);
+            }
+        }
+        more => *whole = more,
+    }
+}
 
 /// The schema of an answer, for `method` and a concrete `path` with or without a query.
 ///

@@ -155,7 +155,7 @@ async fn applied(app: &App) -> Outcome {
     loop {
         tick.tick().await;
         let newest = gantry_app::cluster::get(&cx, cluster).await?.config_version;
-        let instances = gantry_app::gateway::instances(&cx, cluster).await?.list;
+        let instances = gantry_app::instance::list(&cx, cluster).await?.list;
         if instances.iter().any(|instance| instance.report.config_version >= newest) {
             return Ok(());
         }

@@ -11,6 +11,7 @@ mod metrics;
 mod plugins;
 mod real_etcd;
 mod registry;
+mod resync;
 mod standalone;
 mod swaps;
 mod tls;

@@ -1,6 +1,7 @@
 //! Who is a gateway, and what it reports.
 
 use gantry_app::gateway::{self, Via};
+use gantry_app::instance;
 use gantry_model::ErrorCode;
 use gantry_model::instance::InstanceStatus;
 use gantry_testkit::database::Database;
@@ -57,7 +58,7 @@ async fn silence_changes_the_status(database: Database) {
         gateway::heartbeat(&bench.app, &identity, "run", report).await.unwrap();
     }
     let status = async || {
-        let page = gateway::instances(&bench.cx, bench.cluster()).await.unwrap();
+        let page = instance::list(&bench.cx, bench.cluster()).await.unwrap();
         page.list.first().map(|one| (one.status, one.report.api_calls))
     };
     assert_eq!(status().await, Some((InstanceStatus::Healthy, 6)));

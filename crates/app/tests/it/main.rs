@@ -11,6 +11,7 @@ mod history;
 mod lists;
 mod loaded_plugin;
 mod ownership;
+mod receipt;
 mod resources;
 mod rotation;
 mod service_registry;

@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use gantry_etcd_proto::{
     etcdserverpb::{
-        AuthenticateRequest, RangeRequest, WatchCreateRequest, WatchRequest, WatchResponse,
-        auth_client::AuthClient, kv_client::KvClient, watch_client::WatchClient,
+        AuthenticateRequest, RangeRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest,
+        WatchResponse, auth_client::AuthClient, kv_client::KvClient, watch_client::WatchClient,
         watch_request::RequestUnion,
     },
     mvccpb::{KeyValue, event::EventType},
@@ -67,6 +67,9 @@ pub enum Lost {
     /// The changes since our revision are not to be had: read everything again.
     #[error("the source has no history back to our revision")]
     History,
+    /// What we have is not what the source has: read everything again.
+    #[error("{0}")]
+    Doubt(&'static str),
     #[error("{0}")]
     Transport(#[from] tonic::transport::Error),
     #[error("{}", .0.message())]
@@ -147,7 +150,7 @@ impl Client {
         let create = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
         requests.try_send(create).map_err(|_| Lost::Protocol("the watch cannot be opened"))?;
         let answers = client.watch(self.request(ReceiverStream::new(outgoing))).await?.into_inner();
-        Ok(Watch { client: self, answers, _requests: requests })
+        Ok(Watch { client: self, answers, requests })
     }
 
     fn request<T>(&self, message: T) -> Request<T> {
@@ -174,7 +177,7 @@ impl Client {
 pub struct Watch {
     client: Client,
     answers: Streaming<WatchResponse>,
-    _requests: mpsc::Sender<WatchRequest>,
+    requests: mpsc::Sender<WatchRequest>,
 }
 
 /// What a watch reports.
@@ -183,39 +186,44 @@ pub enum Event {
     Created { revision: i64 },
     /// Everything that happened up to this revision.
     Changes { revision: i64, changes: Vec<Change> },
+    /// Everything up to this revision has been told; answers [`Watch::ask`].
+    Progress { revision: i64 },
 }
 
 impl Watch {
-    /// Waits for the next report.
+    /// Asks how far the watch has come.
+    pub fn ask(&self) -> Result<(), Lost> {
+        let union = RequestUnion::ProgressRequest(WatchProgressRequest {});
+        let request = WatchRequest { request_union: Some(union) };
+        self.requests.try_send(request).map_err(|_| Lost::Protocol("the watch takes no question"))
+    }
+
+    /// Waits for the next report. Can be dropped at any time without losing one.
     pub async fn next(&mut self) -> Result<Event, Lost> {
-        loop {
-            let answer = self
-                .answers
-                .message()
-                .await?
-                .ok_or(Lost::Protocol("the source closed the watch"))?;
-            if answer.compact_revision > 0 {
-                return Err(Lost::History);
-            }
-            if answer.canceled {
-                return Err(Lost::Protocol("the source cancelled the watch"));
-            }
-            let header = answer.header.ok_or(Lost::Protocol("an answer has no revision"))?;
-            if answer.created {
-                return Ok(Event::Created { revision: header.revision });
-            }
-            let mut revision = 0;
-            let mut changes = Vec::with_capacity(answer.events.len());
-            for event in answer.events {
-                let deleted = event.r#type == EventType::Delete as i32;
-                let Some(entry) = event.kv else { continue };
-                revision = revision.max(entry.mod_revision);
-                changes.extend(self.client.change(entry, deleted));
-            }
-            if revision > 0 {
-                return Ok(Event::Changes { revision, changes });
-            }
+        let closed = Lost::Protocol("the source closed the watch");
+        let answer = self.answers.message().await?.ok_or(closed)?;
+        if answer.compact_revision > 0 {
+            return Err(Lost::History);
         }
+        if answer.canceled {
+            return Err(Lost::Protocol("the source cancelled the watch"));
+        }
+        let header = answer.header.ok_or(Lost::Protocol("an answer has no revision"))?;
+        if answer.created {
+            return Ok(Event::Created { revision: header.revision });
+        }
+        let mut revision = 0;
+        let mut changes = Vec::with_capacity(answer.events.len());
+        for event in answer.events {
+            let deleted = event.r#type == EventType::Delete as i32;
+            let Some(entry) = event.kv else { continue };
+            revision = revision.max(entry.mod_revision);
+            changes.extend(self.client.change(entry, deleted));
+        }
+        if revision > 0 {
+            return Ok(Event::Changes { revision, changes });
+        }
+        Ok(Event::Progress { revision: header.revision })
     }
 }
 

@@ -74,7 +74,14 @@ pub const DRY_RUN: &str = "dry_run";
 /// gateways may leave out if they do not run them.
 pub const OPTIONAL_PLUGINS: &str = "optional_plugins";
 
-/// Lets every operation that writes take `dry_run`, and those within clusters `optional_plugins`.
+/// Query parameters of writes to the configuration of a cluster: answer when gateways have applied
+/// it, how many of them, and how long to wait at most.
+pub const WAIT: &str = "wait";
+pub const NODES: &str = "nodes";
+pub const TIMEOUT: &str = "timeout";
+
+/// Lets every operation that writes take `dry_run`, and those within clusters `optional_plugins` and
+/// `wait`.
 fn offer_parameters(document: &mut Value) {
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     for (method, operation) in paths.flat_map(|(_, path)| path.as_object_mut()).flatten() {
@@ -82,7 +89,9 @@ fn offer_parameters(document: &mut Value) {
         let Some(rule) = id.filter(|_| method != "get") else { continue };
         let offered: &[&str] = match rule.scope {
             Scope::Public | Scope::Gateway => continue,
-            Scope::Cluster | Scope::Application => &["DryRun", "OptionalPlugins"],
+            Scope::Cluster | Scope::Application => {
+                &["DryRun", "OptionalPlugins", "Wait", "WaitNodes", "WaitTimeout"]
+            }
             _ => &["DryRun"],
         };
         let list = operation.as_object_mut().map(|fields| fields.entry("parameters"));

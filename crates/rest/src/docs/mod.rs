@@ -90,8 +90,9 @@ fn conventions() -> &'static str {
      <code>direction</code> and <code>search</code>.</p><p>Every write takes \
      <code>?dry_run=true</code>: it is checked in full, answers the object as it would be and, in \
      <code>preview</code>, which keys gateways would see change; nothing is stored. A write that \
-     gateways see answers its configuration revision in the header <code>Gantry-Revision</code>.\
-     </p></section>"
+     gateways see answers its configuration revision in the header <code>Gantry-Revision</code>. \
+     With <code>?wait=applied</code> it is answered when the gateways that are online use it; \
+     <code>Gantry-Delivery</code> and <code>delivery</code> say how that ended.</p></section>"
 }
 
 /// What each code means and what the caller can do.

@@ -136,6 +136,7 @@ async fn place(owner: &Person) -> Place {
         ("consumer_id", consumer),
         ("certificate_id", tls.id()),
         ("obj_id", app),
+        ("revision", owner.revision().await.to_string()),
     ];
     Place { ids, other_app, other_cluster }
 }

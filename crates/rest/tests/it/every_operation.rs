@@ -30,7 +30,10 @@ pub fn path(operation: &Operation, ids: &[(&str, &str)]) -> String {
         let schema = &operation.params().schema()["properties"][name];
         let given = ids.iter().find(|(id, _)| *id == name).map(|(_, value)| json!(value));
         let value = given.or_else(|| schema.get("pattern").map(|_| json!(UNKNOWN)));
-        value.or_else(|| example(schema)).unwrap().as_str().unwrap().to_owned()
+        match value.or_else(|| example(schema)).unwrap() {
+            Value::String(text) => text,
+            number => number.to_string(),
+        }
     });
     segments.fold(String::new(), |path, segment| path + "/" + &segment)
 }

@@ -31,6 +31,7 @@ mod openapi;
 mod organization;
 mod plugin_rules;
 mod read_only;
+mod receipt;
 mod sdk;
 mod secrets;
 mod service_admin;

@@ -146,6 +146,8 @@ async fn people(story: &mut Story<'_>) {
 async fn cluster(story: &mut Story<'_>) {
     story.make("createCluster", "cluster_id", json!({ "name": "second" })).await;
     story.all(&["getCluster", "listGatewayInstances", "generateGatewayCertificate"]).await;
+    story.ids.insert("revision", story.person.revision().await.to_string());
+    story.call("listReceipts", None).await;
     story.call("updateClusterSettings", Some(json!({ "client_settings": {} }))).await;
     story.call("updateClusterPlugins", Some(json!({ "cors": {} }))).await;
     story.ids.insert("config_type", "apisix".into());
