@@ -1,10 +1,11 @@
 //! Who asks: found out on the connection or by token, checked again on every request and, for as
 //! long as a stream runs, every few seconds.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use gantry_app::gateway::{self, Identity};
@@ -41,21 +42,33 @@ pub struct Session {
     spaces: Spaces,
     credential: Credential,
     identity: Identity,
+    address: Option<IpAddr>,
 }
 
 impl Session {
-    async fn open(spaces: Spaces, peer: &Peer, headers: &HeaderMap) -> Result<Self, Status> {
+    async fn open(
+        spaces: Spaces,
+        peer: &Peer,
+        address: Option<IpAddr>,
+        headers: &HeaderMap,
+    ) -> Result<Self, Status> {
         let credential = match &peer.0 {
             Some(certificate) => Credential::Certificate(Arc::clone(certificate)),
             None => Credential::Token(token(headers).ok_or_else(error::nobody)?.into()),
         };
         let identity = identify(&spaces, &credential).await?;
-        Ok(Self { spaces, credential, identity })
+        Ok(Self { spaces, credential, identity, address })
     }
 
     /// The key space of the cluster the client belongs to.
     pub async fn space(&self) -> Result<Arc<Space>, Status> {
         self.spaces.of(self.identity.cluster).await
+    }
+
+    /// Where the client is.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// Watches over a stream opened in this session.
@@ -113,7 +126,9 @@ fn token(headers: &HeaderMap) -> Option<&str> {
 /// Lets a request in with its identity, or answers in the form its client understands.
 pub async fn admit(State(spaces): State<Spaces>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().cloned().unwrap_or(Peer(None));
-    match Session::open(spaces, &peer, request.headers()).await {
+    let address = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let address = address.map(|ConnectInfo(address)| address.ip().to_canonical());
+    match Session::open(spaces, &peer, address, request.headers()).await {
         Ok(session) => {
             request.extensions_mut().insert(session.identity.clone());
             request.extensions_mut().insert(session);

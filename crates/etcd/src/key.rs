@@ -34,6 +34,9 @@ pub const PLACEHOLDER: &str = "init_dir";
 /// Where gateways report themselves; not configuration.
 pub const SERVER_INFO: &str = "/apisix/data_plane/server_info/";
 
+/// The first key after [`SERVER_INFO`].
+pub const SERVER_INFO_END: &str = "/apisix/data_plane/server_info0";
+
 /// Directories that APISIX 2.15 calls by another name than version 3.
 static RENAMED: [Renamed; 2] =
     [Renamed { old: "ssl", new: "ssls" }, Renamed { old: "proto", new: "protos" }];

@@ -1,5 +1,6 @@
 //! Reads of configuration, and the few writes gateways may make.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -123,7 +124,11 @@ fn sort(kvs: &mut [KeyValue], target: SortTarget, order: SortOrder) {
 
 /// Accepts a gateway's report about itself. The placeholders that gateways write at every start
 /// are there already; everything else is configuration and refused.
-pub fn put(space: &Space, request: PutRequest) -> Result<PutResponse, Status> {
+pub fn put(
+    space: &Space,
+    request: PutRequest,
+    from: Option<IpAddr>,
+) -> Result<PutResponse, Status> {
     if request.key.is_empty() {
         return Err(error::key_missing());
     }
@@ -139,6 +144,9 @@ pub fn put(space: &Space, request: PutRequest) -> Result<PutResponse, Status> {
         return Err(error::unsupported("`ignore_value` or `ignore_lease`"));
     }
     let previous = space.reports().put(key, request.value, request.lease, header.revision)?;
+    if let Some(address) = from {
+        space.presence.wrote(key, address);
+    }
     let prev_kv = previous.filter(|_| request.prev_kv);
     Ok(PutResponse { header: Some(header), prev_kv })
 }

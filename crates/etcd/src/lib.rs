@@ -12,6 +12,7 @@ mod json;
 mod key;
 mod kv;
 mod lease;
+mod presence;
 mod server;
 mod space;
 mod watch;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use gantry_app::{App, gateway};
 use gantry_model::{Error, Result};
 use http::Request;
@@ -24,7 +25,7 @@ use tower::ServiceExt;
 
 use crate::identity::{self, Peer};
 use crate::space::Spaces;
-use crate::{grpc, json};
+use crate::{grpc, json, presence};
 
 /// Connections at once. An APISIX with 8 workers has 9 watches; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 20_000;
@@ -61,9 +62,10 @@ pub async fn serve(
     listener.set_nonblocking(true).map_err(Error::internal)?;
     let listener = TcpListener::from_std(listener).map_err(Error::internal)?;
     let spaces = Spaces::new(app.clone(), shutdown.clone());
+    let presence = tokio::spawn(presence::tell(spaces.clone()));
     let door = Door { app, tls, router: router(&spaces, dp), shutdown };
     door.accept(&listener).await;
-    Ok(())
+    presence.await.map_err(Error::internal)
 }
 
 fn router(spaces: &Spaces, dp: Router) -> Router {
@@ -136,6 +138,7 @@ impl Door {
         let service = service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer.clone());
+            request.extensions_mut().insert(ConnectInfo(address));
             router.clone().oneshot(request)
         });
         let connection = http.serve_connection(TokioIo::new(stream), service);

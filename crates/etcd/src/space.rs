@@ -10,11 +10,13 @@ use gantry_app::App;
 use gantry_app::feed::{self, Feed, Revision};
 use gantry_etcd_proto::etcdserverpb::ResponseHeader;
 use gantry_model::Id;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::error;
 use crate::lease::Reports;
+use crate::presence::Presence;
 
 /// Every server answers as this member: gateways must not notice which one they reached.
 pub const MEMBER: u64 = 1;
@@ -33,12 +35,14 @@ struct Inner {
     app: App,
     shutdown: CancellationToken,
     open: Mutex<HashMap<Id, Arc<Space>>>,
+    /// Woken when a gateway comes.
+    news: Arc<Notify>,
 }
 
 impl Spaces {
     #[must_use]
     pub fn new(app: App, shutdown: CancellationToken) -> Self {
-        Self(Arc::new(Inner { app, shutdown, open: Mutex::default() }))
+        Self(Arc::new(Inner { app, shutdown, open: Mutex::default(), news: Arc::default() }))
     }
 
     #[must_use]
@@ -50,6 +54,18 @@ impl Spaces {
     #[must_use]
     pub fn shutdown(&self) -> &CancellationToken {
         &self.0.shutdown
+    }
+
+    /// Told when a gateway comes that has not been there.
+    #[must_use]
+    pub fn news(&self) -> &Notify {
+        &self.0.news
+    }
+
+    /// The spaces of all clusters that gateways have asked for.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Space>> {
+        lock(&self.0.open).values().cloned().collect()
     }
 
     /// The space of a cluster, the same for all who ask.
@@ -64,6 +80,7 @@ impl Spaces {
             feed,
             shown: AtomicI64::new(0),
             reports: Mutex::new(Reports::new(Instant::now())),
+            presence: Presence::new(Arc::clone(&self.0.news)),
             lines: Mutex::default(),
         });
         // Another request may have been faster: reports must stay in one place.
@@ -78,6 +95,8 @@ pub struct Space {
     pub feed: Feed,
     shown: AtomicI64,
     reports: Mutex<Reports>,
+    /// Who is connected.
+    pub presence: Presence,
     lines: Mutex<VecDeque<(i64, Bytes)>>,
 }
 

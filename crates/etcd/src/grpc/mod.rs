@@ -58,8 +58,9 @@ impl Kv for Door {
     }
 
     async fn put(&self, request: Request<pb::PutRequest>) -> Answer<pb::PutResponse> {
-        let space = space(&request).await?;
-        Ok(Response::new(kv::put(&space, request.into_inner())?))
+        let session = session(&request)?;
+        let space = session.space().await?;
+        Ok(Response::new(kv::put(&space, request.into_inner(), session.address())?))
     }
 
     async fn delete_range(

@@ -109,7 +109,7 @@ async fn range(Extension(session): Extension<Session>, body: Bytes) -> Answer {
 
 async fn put(Extension(session): Extension<Session>, body: Bytes) -> Answer {
     let request = request::read::<request::Put>(&body)?.into_message();
-    let answer = kv::put(&*session.space().await?, request)?;
+    let answer = kv::put(&*session.space().await?, request, session.address())?;
     Ok(Json(answer::Put::from(&answer)).into_response())
 }
 

@@ -2,6 +2,8 @@
 //! next revision is forgotten. Between them silence: APISIX takes an unasked progress report with
 //! an old revision for a restart of etcd.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::Stream;
 use gantry_app::feed::Revision;
@@ -11,6 +13,7 @@ use tonic::Status;
 
 use super::{answer, http_status};
 use crate::identity::{Guard, Session};
+use crate::presence::Present;
 use crate::watch::{Cursor, Step};
 
 /// What the next line of a watch comes from.
@@ -26,9 +29,11 @@ pub async fn lines(
     session: &Session,
     request: &WatchCreateRequest,
 ) -> Result<impl Stream<Item = Result<Bytes, Status>> + use<>, Status> {
-    let cursor = Cursor::open(session.space().await?, request)?;
-    let state = (Turn::Created, cursor, session.guard());
-    Ok(futures::stream::unfold(state, |(turn, mut cursor, mut guard)| async move {
+    let space = session.space().await?;
+    let cursor = Cursor::open(Arc::clone(&space), request)?;
+    let present = session.address().and_then(|address| Present::begin(space, address));
+    let state = (Turn::Created, cursor, session.guard(), present);
+    Ok(futures::stream::unfold(state, |(turn, mut cursor, mut guard, present)| async move {
         let (line, turn) = match turn {
             Turn::Created => (created(&cursor), Turn::Watching),
             Turn::Watching => match next(&mut cursor, &mut guard).await {
@@ -38,7 +43,7 @@ pub async fn lines(
             },
             Turn::Over => return None,
         };
-        Some((Ok(line), (turn, cursor, guard)))
+        Some((Ok(line), (turn, cursor, guard, present)))
     }))
 }
 

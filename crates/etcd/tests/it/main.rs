@@ -4,6 +4,7 @@ mod apisix;
 mod etcdctl;
 mod grpc;
 mod identity;
+mod presence;
 mod storm;
 mod support;
 mod watch;
