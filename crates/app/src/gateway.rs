@@ -30,6 +30,9 @@ const HEARTBEAT_S: u32 = 10;
 /// How long the token of a gateway user counts; clients fetch a new one when it ends.
 const TOKEN_S: i64 = 24 * 3600;
 
+/// Where the management API serves the agent for stock APISIX.
+pub const AGENT_PATH: &str = "/agent/apisix.tar.gz";
+
 const REFUSED: &str = "the gateway's certificate or token is not valid here";
 
 /// Which cluster a gateway belongs to, and how it proved that.
@@ -279,6 +282,7 @@ pub async fn startup_config(cx: &Cx, id: Id, kind: &str) -> Result<String> {
     let tail_slash = proxy.url_handling_options.iter().any(|option| option == "Delete Tail Slash");
     let status_header = observability.show_upstream_status_in_response_header;
     Ok(template
+        .replace("@AGENT@", &format!("{}{AGENT_PATH}", cx.app.public_url()))
         .replace("@ENDPOINT@", &cx.app.gateway_endpoint)
         .replace("@SNI@", endpoint_host(&cx.app.gateway_endpoint))
         .replace("@DELETE_TAIL_SLASH@", &tail_slash.to_string())

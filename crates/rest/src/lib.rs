@@ -16,6 +16,7 @@ mod gate;
 mod html;
 
 mod access_token;
+mod agent;
 mod alert_history;
 mod alert_policy;
 mod api;

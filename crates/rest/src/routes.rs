@@ -8,12 +8,13 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodFilter, MethodRouter, get, on};
 use gantry_app::App;
 use gantry_app::access::{self, Scope};
+use gantry_app::gateway::AGENT_PATH;
 use http::Method;
 
 use crate::contract::contract;
 use crate::gate::{Gate, gate};
 use crate::{
-    access_token, alert_history, alert_policy, api, application, billing, canary_release,
+    access_token, agent, alert_history, alert_policy, api, application, billing, canary_release,
     certificate, cluster, consumer, debug, docs, fallback, frame, heartbeat, instance, invitation,
     label, loaded_plugin, log_collection, member, metrics, openapi, organization, plugin, probe,
     region, role, service_admin, service_registry, session, user,
@@ -177,7 +178,8 @@ pub fn router(app: App) -> Router {
         .route("/readyz", get(probe::ready))
         .route("/billing/{organization}", get(billing::page))
         .route("/api/openapi.json", get(probe::contract))
-        .route("/api/docs", get(docs::page));
+        .route("/api/docs", get(docs::page))
+        .route(AGENT_PATH, get(agent::archive));
     for route in routes().into_iter().filter(|route| scope(route.id) != Some(Scope::Gateway)) {
         router = mount(router, &app, &route);
     }

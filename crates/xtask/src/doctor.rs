@@ -15,6 +15,7 @@ const TEST: &[Need] = &[
     ("python3", "python3"),
     ("node", "nodejs"),
     ("npm", "npm"),
+    ("lua5.1", "lua5.1"),
 ];
 const FUZZ: &[Need] = &[("python3", "python3-venv")];
 const BENCH: &[Need] = &[("etcd", "etcd-server"), ("nginx", "nginx-light"), ("haproxy", "haproxy")];

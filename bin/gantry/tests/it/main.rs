@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod admin;
+mod agent;
 mod canary_release;
 mod dev;
 mod faults;
