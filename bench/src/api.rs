@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::http::Connection;
 use crate::load::HOST;
-use crate::machine::processor_seconds;
+use crate::machine::{processor_seconds, resident_bytes};
 use crate::{Options, Outcome};
 
 const EMAIL: &str = "bench@example.com";
@@ -48,6 +48,11 @@ impl Control {
     /// Seconds of processor time the server has used.
     pub fn processor_seconds(&self) -> f64 {
         processor_seconds(self.process.pid())
+    }
+
+    /// Memory the server holds.
+    pub fn resident_bytes(&self) -> u64 {
+        resident_bytes(self.process.pid())
     }
 
     async fn sign_in(&mut self) -> Outcome {
@@ -113,6 +118,8 @@ pub struct Answered {
     pub payload: Value,
     /// Revision of the cluster's configuration after a write.
     pub revision: Option<i64>,
+    /// What gateways said to a write that waited for them.
+    pub delivery: Value,
 }
 
 impl Api {
@@ -143,6 +150,7 @@ impl Api {
         }
         let mut envelope: Value = serde_json::from_slice(&answer.body())?;
         let revision = answer.header("gantry-revision").and_then(|text| text.parse().ok());
-        Ok(Answered { payload: envelope["payload"].take(), revision })
+        let [payload, delivery] = ["payload", "delivery"].map(|field| envelope[field].take());
+        Ok(Answered { payload, revision, delivery })
     }
 }

@@ -6,13 +6,16 @@
 mod api;
 mod control;
 mod gateway;
+mod gateways;
 mod http;
+mod instances;
 mod latency;
 mod lists;
 mod load;
 mod machine;
 mod peer;
 mod propagation;
+mod receipts;
 mod side;
 mod table;
 
@@ -44,9 +47,15 @@ pub struct Options {
     /// Changes whose way to the gateway is timed.
     #[arg(long, default_value_t = 300)]
     changes: usize,
-    /// Watchers beside the gateway.
+    /// Watchers beside the gateway, and gateways that acknowledge.
     #[arg(long, default_value_t = 100)]
     watchers: usize,
+    /// Instances that report at the same time.
+    #[arg(long, default_value_t = 1000)]
+    instances: usize,
+    /// Seconds for which they report.
+    #[arg(long, default_value_t = 60)]
+    report_seconds: u64,
     /// PostgreSQL for the control plane instead of SQLite.
     #[arg(long)]
     database: Option<String>,
@@ -61,6 +70,10 @@ enum Bench {
     Gateway,
     /// From the API's answer to the first request served the new way.
     Propagation,
+    /// From a commit to the acknowledgement of many gateways.
+    Receipts,
+    /// Many instances that report, and questions about them.
+    Instances,
     /// Durable creates, lists and searches of the control plane.
     Control,
 }
@@ -100,12 +113,15 @@ async fn measure(options: &Options, binary: &str) -> Outcome {
         }
         println!("WARNING: {busy}. The figures below say little.\n");
     }
-    let all = [Bench::Gateway, Bench::Propagation, Bench::Control];
+    let all =
+        [Bench::Gateway, Bench::Propagation, Bench::Receipts, Bench::Instances, Bench::Control];
     let benches = if options.benches.is_empty() { &all[..] } else { &options.benches };
     for bench in benches {
         match bench {
             Bench::Gateway => gateway::run(options, binary).await?,
             Bench::Propagation => propagation::run(options, binary).await?,
+            Bench::Receipts => receipts::run(options, binary).await?,
+            Bench::Instances => instances::run(options, binary).await?,
             Bench::Control => control::run(options, binary).await?,
         }
     }

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use gantry_testkit::{Process, client};
-use reqwest::{Certificate, Identity};
+use gantry_testkit::Process;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::api::{Api, Control, text};
+use crate::gateways::{Lines, Material};
 use crate::http::Connection;
 use crate::latency::Latencies;
 use crate::load::HOST;
@@ -57,25 +57,12 @@ struct Bench {
     _gateway: Process,
 }
 
-/// What a gateway identifies itself with, PEM.
-struct Material {
-    certificate: String,
-    key: String,
-    ca: String,
-}
-
 impl Bench {
     async fn start(options: &Options, binary: &str) -> Outcome<Self> {
         let origin = Origin::start()?;
         let control = Control::start(binary, options).await?;
         let mut api = control.api().await?;
-        let issue = format!("/api/v1/clusters/{}/gateway_certificate", control.cluster);
-        let bundle = api.call("GET", &issue, None).await?.payload;
-        let identity = Material {
-            certificate: text(&bundle, "/certificate")?,
-            key: text(&bundle, "/private_key")?,
-            ca: text(&bundle, "/ca_certificate")?,
-        };
+        let identity = Material::issue(&control).await?;
         let process = follow(binary, &control, &identity).await?;
         let gateway = process.address("http").trim_start_matches("http://").parse()?;
         let app = control.application("propagation", origin.address.port()).await?;
@@ -165,23 +152,9 @@ struct Watchers {
 impl Watchers {
     async fn start(bench: &Bench, count: usize) -> Outcome<Self> {
         let (sender, seen) = mpsc::channel(count.max(1) * 16);
-        let Material { certificate, key, ca } = &bench.identity;
-        let identity = Identity::from_pem(format!("{certificate}\n{key}").as_bytes())?;
-        let client = client::builder()
-            .http1_only()
-            .timeout(Duration::from_secs(3600))
-            .tls_certs_only([Certificate::from_pem(ca.as_bytes())?])
-            .identity(identity)
-            .build()?;
-        let url = format!("{}/v3/watch", bench.control.gateways());
-        // `/apisix/` to `/apisix0` in base64.
-        let watch =
-            json!({ "create_request": { "key": "L2FwaXNpeC8=", "range_end": "L2FwaXNpeDA=" } });
+        let client = bench.identity.client()?;
         for _ in 0..count {
-            let answer = client.post(&url).json(&watch).send().await?.error_for_status()?;
-            let mut stream = Lines { answer, rest: Vec::new() };
-            // The first line says that the watch stands.
-            stream.next().await?;
+            let stream = Lines::open(&client, bench.control.gateways()).await?;
             tokio::spawn(report(stream, sender.clone()));
         }
         Ok(Self { count, seen })
@@ -205,32 +178,9 @@ impl Watchers {
 
 /// Tells each revision that a watcher sees.
 async fn report(mut stream: Lines, seen: mpsc::Sender<(i64, Instant)>) {
-    while let Ok(line) = stream.next().await {
-        let when = Instant::now();
-        let revision = line.pointer("/result/header/revision").and_then(Value::as_str);
-        if let Some(revision) = revision.and_then(|text| text.parse().ok())
-            && seen.send((revision, when)).await.is_err()
-        {
+    while let Ok(revision) = stream.revision().await {
+        if seen.send((revision, Instant::now())).await.is_err() {
             return;
-        }
-    }
-}
-
-/// An answer that never ends, line by line.
-struct Lines {
-    answer: reqwest::Response,
-    rest: Vec<u8>,
-}
-
-impl Lines {
-    async fn next(&mut self) -> Outcome<Value> {
-        loop {
-            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.rest.drain(..=end).collect();
-                return Ok(serde_json::from_slice(&line)?);
-            }
-            let more = self.answer.chunk().await?.ok_or("a watch ended")?;
-            self.rest.extend_from_slice(&more);
         }
     }
 }
