@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Extensions, HeaderName, HeaderValue, Method};
+use http::{Extensions, HeaderValue, Method};
 use pingora::http::RequestHeader;
 
 pub use client::Client;
@@ -255,19 +255,19 @@ impl Attempts {
     }
 }
 
-const X_CONSUMER_USERNAME: HeaderName = HeaderName::from_static("x-consumer-username");
-const X_CREDENTIAL_IDENTIFIER: HeaderName = HeaderName::from_static("x-credential-identifier");
-const X_CONSUMER_CUSTOM_ID: HeaderName = HeaderName::from_static("x-consumer-custom-id");
+const X_CONSUMER_USERNAME: &str = "X-Consumer-Username";
+const X_CREDENTIAL_IDENTIFIER: &str = "X-Credential-Identifier";
+const X_CONSUMER_CUSTOM_ID: &str = "X-Consumer-Custom-ID";
 
-fn set(request: &mut RequestHeader, name: HeaderName, value: Option<&str>) {
+fn set(request: &mut RequestHeader, name: &'static str, value: Option<&str>) {
     match value.map(HeaderValue::from_str) {
         Some(Ok(value)) => {
             // Fails only when the map is full; then the forged one is gone all the same.
-            request.remove_header(&name);
+            request.remove_header(name);
             let _ = request.insert_header(name, value);
         }
         _ => {
-            request.remove_header(&name);
+            request.remove_header(name);
         }
     }
 }
