@@ -46,8 +46,10 @@ impl Waiters {
     pub(crate) fn wake(&self, cluster: Id) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match waiting.get(&cluster).map(Weak::upgrade) {
-            Some(Some(channel)) => _ = channel.send_replace(()),
-            Some(None) => _ = waiting.remove(&cluster),
+            Some(Some(channel)) => channel.send_replace(()),
+            Some(None) => {
+                waiting.remove(&cluster);
+            }
             None => {}
         }
     }
