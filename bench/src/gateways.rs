@@ -61,7 +61,7 @@ impl Reporter {
     /// Says that it uses a revision.
     pub async fn beat(&self, revision: i64) -> Outcome {
         let body = json!({
-            "id": self.id(), "hostname": self.id(), "ip": "10.0.0.1", "version": "Gantry/0.1.0",
+            "id": self.id(), "hostname": self.id(), "ip": "127.0.0.1", "version": "Gantry/0.1.0",
             "api_calls": 10, "etcd_reachable": true, "config_version": revision,
             "ports": [9080, 9443], "problems": [],
         });

@@ -35,7 +35,8 @@ pub async fn list(cx: &Cx, id: Id) -> Result<Page<Instance>> {
             list.push(view(row, behind, now)?);
         }
     }
-    forget_shadows(&mut list);
+    let known = places(list.iter().map(|one| (one.source.name(), &*one.report.ip)));
+    list.retain(|one| !is_shadow(&known, one.source.name(), &one.report.ip));
     let count = i64::try_from(list.len()).unwrap_or(i64::MAX);
     Ok(Page { list, count })
 }
@@ -67,11 +68,16 @@ impl Log {
     }
 }
 
-/// A connection from where a known instance is, is that instance's.
-fn forget_shadows(list: &mut Vec<Instance>) {
-    let known = list.iter().filter(|one| one.source != Source::Connection);
-    let known: BTreeSet<String> = known.map(|one| one.report.ip.clone()).collect();
-    list.retain(|one| one.source != Source::Connection || !known.contains(&one.report.ip));
+/// The addresses of instances that are known by more than a connection; each comes with how it is
+/// known.
+pub(crate) fn places<'i>(all: impl Iterator<Item = (&'i str, &'i str)>) -> BTreeSet<String> {
+    let known = all.filter(|(source, _)| Source::named(source) != Source::Connection);
+    known.map(|(_, ip)| ip.to_owned()).collect()
+}
+
+/// Whether this is only a connection from where a known instance is: it is that instance's.
+pub(crate) fn is_shadow(known: &BTreeSet<String>, source: &str, ip: &str) -> bool {
+    Source::named(source) == Source::Connection && known.contains(ip)
 }
 
 /// A gateway that does not report, and what is known of it.

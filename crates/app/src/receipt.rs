@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use gantry_model::instance::{InstanceStatus, Problem, Source};
+use gantry_model::instance::{Heartbeat, InstanceStatus, Problem, Source};
 use gantry_model::receipt::{Delivery, Outcome, Receipt, ReceiptState, Receipts};
 use gantry_model::{Error, Id, Result, Timestamp};
 use gantry_store::instance::InstanceRow;
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::acknowledgement::said;
-use crate::{App, Cx};
+use crate::{App, Cx, instance};
 
 /// How long receipts are kept, and for how many revisions of a cluster.
 const KEEP_S: i64 = 30 * 24 * 3600;
@@ -197,18 +197,25 @@ async fn look(
     committed_at: Timestamp,
     now: Timestamp,
 ) -> Result<Vec<Receipt>> {
-    let rows = receipt::of_revision(tx, cluster, number).await?;
-    rows.into_iter().map(|(row, receipt)| view(number, row, receipt, committed_at, now)).collect()
+    let mut seen = Vec::new();
+    for (row, receipt) in receipt::of_revision(tx, cluster, number).await? {
+        seen.push((said(&row)?, row, receipt));
+    }
+    let known = instance::places(seen.iter().map(|(report, row, _)| (&*row.source, &*report.ip)));
+    seen.retain(|(report, row, _)| !instance::is_shadow(&known, &row.source, &report.ip));
+    let views = seen
+        .into_iter()
+        .map(|(report, row, receipt)| view(number, report, row, receipt, (committed_at, now)));
+    views.collect()
 }
 
 fn view(
     number: i64,
+    report: Heartbeat,
     row: InstanceRow,
     receipt: Option<ReceiptRow>,
-    committed_at: Timestamp,
-    now: Timestamp,
+    (committed_at, now): (Timestamp, Timestamp),
 ) -> Result<Receipt> {
-    let report = said(&row)?;
     let silence_s = now.seconds() - row.last_seen_time.seconds();
     let status = InstanceStatus::of(silence_s, report.etcd_reachable);
     let receipt = receipt.filter(|_| row.config_version >= number && !row.differs);

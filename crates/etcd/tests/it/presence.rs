@@ -1,7 +1,8 @@
 //! Stock APISIX without an agent is seen by what it does here.
 
-use gantry_app::{Cx, instance};
+use gantry_app::{Cx, instance, receipt};
 use gantry_model::instance::{Instance, InstanceStatus, Source};
+use gantry_model::receipt::ReceiptState;
 use gantry_testkit::Database;
 use serde_json::json;
 
@@ -61,5 +62,9 @@ async fn an_open_watch_is_an_instance(database: Database) {
     assert_eq!((seen.len(), seen[0].source), (1, Source::ServerInfo));
     assert_eq!((&*seen[0].report.version, &*seen[0].report.hostname), ("APISIX/3.9.1", "edge"));
     assert_eq!(seen[0].run_id, "1700000000");
+    let revision = cluster.add("ann").await;
+    let cx = Cx::system(&gateways.app, "test");
+    let told = receipt::receipts(&cx, cluster.id, revision).await.unwrap().list;
+    assert_eq!((told.len(), told[0].state), (1, ReceiptState::Unknown), "it acknowledges nothing");
     assert!(until(&gateways, &other, |_| true).await.is_empty());
 }
