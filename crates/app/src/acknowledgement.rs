@@ -86,7 +86,7 @@ impl Acknowledgement {
 }
 
 /// What an instance said the last time.
-pub(crate) fn said(row: &InstanceRow) -> Result<Heartbeat> {
+fn said(row: &InstanceRow) -> Result<Heartbeat> {
     serde_json::from_str(&row.report).map_err(Error::internal)
 }
 

@@ -28,6 +28,7 @@ use crate::rotation;
 use crate::seal::{Sealer, random_bytes};
 use crate::throttle::Throttle;
 use crate::token::Signer;
+use crate::verified::Verified;
 
 /// How to open an [`App`].
 #[derive(Clone, Debug)]
@@ -96,6 +97,7 @@ pub struct Parts {
     pub(crate) server: ServerIdentity,
     /// Made once: every request of a gateway asks it.
     pub(crate) verifier: Arc<dyn ClientCertVerifier>,
+    pub(crate) verified: Verified,
     pub(crate) feeds: Feeds,
     pub(crate) waiters: Waiters,
     pub(crate) throttle: Throttle,
@@ -149,6 +151,7 @@ impl App {
             verifier: crate::gateway::verifier(&ca)?,
             signer: Signer::new(signing.as_bytes()),
             audit_key: ChainKey::new(audit_key),
+            verified: Verified::default(),
             feeds: Feeds::default(),
             waiters: Waiters::default(),
             throttle: Throttle::default(),

@@ -68,6 +68,7 @@ mod surroundings;
 mod throttle;
 mod token;
 pub mod user;
+mod verified;
 
 pub use clock::Clock;
 pub use context::{Actor, App, Config, Cx, Written};

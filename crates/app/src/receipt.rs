@@ -7,16 +7,16 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use gantry_model::instance::{Heartbeat, InstanceStatus, Problem, Source};
+use gantry_model::instance::{InstanceStatus, Problem, Source};
 use gantry_model::receipt::{Delivery, Outcome, Receipt, ReceiptState, Receipts};
 use gantry_model::{Error, Id, Result, Timestamp};
 use gantry_store::instance::InstanceRow;
 use gantry_store::receipt::{self, ReceiptRow};
 use gantry_store::{Tx, cluster, revision};
+use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::acknowledgement::said;
 use crate::{App, Cx, instance};
 
 /// How long receipts are kept, and for how many revisions of a cluster.
@@ -25,6 +25,10 @@ const KEEP_REVISIONS: i64 = 1000;
 
 /// How often is looked without being woken: another server may have taken in the heartbeat.
 const POLL: Duration = Duration::from_millis(500);
+
+/// A look costs the more the more gateways there are, and each of them wakes: the pause after one is
+/// so many times as long as it took.
+const PAUSE: u32 = 4;
 
 /// Most gateways that a delivery names.
 const MISSING_MAX: usize = 100;
@@ -125,6 +129,7 @@ pub(crate) async fn wait(app: &App, cluster: Id, number: i64, wait: Wait) -> Del
         missing: Vec::new(),
     };
     loop {
+        let begin = Instant::now();
         woken.borrow_and_update();
         match seen(app, cluster, number).await {
             Ok(receipts) => {
@@ -139,9 +144,9 @@ pub(crate) async fn wait(app: &App, cluster: Id, number: i64, wait: Wait) -> Del
         if delivery.outcome != Outcome::Timeout || Instant::now() >= deadline {
             return delivery;
         }
-        let next = deadline.min(Instant::now() + POLL);
+        tokio::time::sleep_until(deadline.min(Instant::now() + begin.elapsed() * PAUSE)).await;
         // Woken or not: both lead to the next look.
-        let _ = tokio::time::timeout_at(next, woken.changed()).await;
+        let _ = tokio::time::timeout_at(deadline.min(begin + POLL), woken.changed()).await;
     }
 }
 
@@ -190,6 +195,15 @@ fn judged(
     Delivery { revision, outcome, gateways, wanted, applied, missing }
 }
 
+/// What of a report is needed here.
+#[derive(Deserialize)]
+struct Said {
+    hostname: String,
+    ip: String,
+    #[serde(default)]
+    etcd_reachable: bool,
+}
+
 async fn look(
     tx: &mut Tx,
     cluster: Id,
@@ -199,7 +213,8 @@ async fn look(
 ) -> Result<Vec<Receipt>> {
     let mut seen = Vec::new();
     for (row, receipt) in receipt::of_revision(tx, cluster, number).await? {
-        seen.push((said(&row)?, row, receipt));
+        let said: Said = serde_json::from_str(&row.report).map_err(Error::internal)?;
+        seen.push((said, row, receipt));
     }
     let known = instance::places(seen.iter().map(|(report, row, _)| (&*row.source, &*report.ip)));
     seen.retain(|(report, row, _)| !instance::is_shadow(&known, &row.source, &report.ip));
@@ -211,7 +226,7 @@ async fn look(
 
 fn view(
     number: i64,
-    report: Heartbeat,
+    report: Said,
     row: InstanceRow,
     receipt: Option<ReceiptRow>,
     (committed_at, now): (Timestamp, Timestamp),

@@ -20,7 +20,7 @@ const BLOCK: usize = 512;
 
 const LOCAL_STORAGE: &str = include_str!("../../../agent/apisix/cli/local_storage.lua");
 
-/// Folders end in a slash. LuaJIT takes sources under the name of bytecode.
+/// Folders end in a slash. The interpreter takes sources under the name of bytecode as well.
 const ENTRIES: &[(&str, &str)] = &[
     ("", ""),
     ("cloud.ljbc", include_str!("../../../agent/cloud.lua")),

@@ -1,4 +1,4 @@
-//! The agent for stock APISIX, as it is served, against a real server. OpenResty and APISIX themselves
+//! The agent for stock APISIX, as it is served, against a real server. APISIX and what it runs on
 //! are stand-ins (`agent/tests`), run by a plain Lua.
 
 use std::io::{BufRead as _, BufReader, Write as _};
