@@ -20,6 +20,7 @@ use crate::codec::{
     Chunk, put_bytes, put_number, put_signed, take, take_bytes, take_number, take_signed,
 };
 use crate::key::{Key, Matcher};
+use crate::name::Extent;
 
 const MARK: &[u8; 8] = b"GNTRYTS1";
 /// Bytes of a page before compression; what a query of one series has to unpack.
@@ -63,39 +64,13 @@ fn damaged(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("a block of metrics is damaged: {what}"))
 }
 
-/// Writes a block of series in order of their keys. There must be at least one sample.
-pub fn write(path: &Path, series: &[(&Key, &Chunk)]) -> io::Result<Block> {
-    let temporary = path.with_extension("tmp");
-    let mut writer =
-        Writer { file: BufWriter::new(File::create(&temporary)?), offset: 0, pages: Vec::new() };
-    writer.put(MARK)?;
-    let mut index = Vec::new();
-    let (mut first, mut last) = (i64::MAX, i64::MIN);
-    let mut page = Vec::with_capacity(PAGE * 2);
+/// Writes a block of series in order of their keys; none if there are no samples.
+pub fn write(path: &Path, series: &[(&Key, &Chunk)]) -> io::Result<Option<Block>> {
+    let mut writer = Writer::create(path)?;
     for (key, chunk) in series {
-        let start = page.len();
-        chunk.write(&mut page);
-        put_bytes(&mut index, key.bytes());
-        put_number(&mut index, writer.pages.len() as u64);
-        put_number(&mut index, start as u64);
-        put_number(&mut index, (page.len() - start) as u64);
-        put_number(&mut index, u64::from(chunk.count));
-        put_signed(&mut index, chunk.first);
-        put_signed(&mut index, chunk.last());
-        (first, last) = (first.min(chunk.first), last.max(chunk.last()));
-        if page.len() >= PAGE {
-            writer.put_page(&page)?;
-            page.clear();
-        }
+        writer.add(key, chunk)?;
     }
-    writer.put_page(&page)?;
-    let index = writer.put_index(series.len(), &index)?;
-    writer.put_footer(&index, first, last)?;
-    let size = writer.offset;
-    writer.file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    fs::rename(&temporary, path)?;
-    sync_folder(path)?;
-    Ok(Block { path: path.to_owned(), first, last, size, index })
+    writer.finish()
 }
 
 /// Makes new names in the folder of `path` durable.
@@ -103,13 +78,73 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
-struct Writer {
+/// A block in the making. It is nothing before [`Writer::finish`].
+pub struct Writer {
+    path: PathBuf,
     file: BufWriter<File>,
     offset: u64,
     pages: Vec<Span>,
+    /// The page that is being filled, and the index of all series so far.
+    page: Vec<u8>,
+    index: Vec<u8>,
+    count: usize,
+    first: i64,
+    last: i64,
 }
 
 impl Writer {
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let mut writer = Self {
+            path: path.to_owned(),
+            file: BufWriter::new(File::create(path.with_extension("tmp"))?),
+            offset: 0,
+            pages: Vec::new(),
+            page: Vec::with_capacity(PAGE * 2),
+            index: Vec::new(),
+            count: 0,
+            first: i64::MAX,
+            last: i64::MIN,
+        };
+        writer.put(MARK)?;
+        Ok(writer)
+    }
+
+    /// Appends a series; its key must be after the one before. Series without samples are left out.
+    pub fn add(&mut self, key: &Key, chunk: &Chunk) -> io::Result<()> {
+        if chunk.count == 0 {
+            return Ok(());
+        }
+        let start = self.page.len();
+        chunk.write(&mut self.page);
+        put_bytes(&mut self.index, key.bytes());
+        put_number(&mut self.index, self.pages.len() as u64);
+        put_number(&mut self.index, start as u64);
+        put_number(&mut self.index, (self.page.len() - start) as u64);
+        put_number(&mut self.index, u64::from(chunk.count));
+        put_signed(&mut self.index, chunk.first);
+        put_signed(&mut self.index, chunk.last());
+        self.first = self.first.min(chunk.first);
+        self.last = self.last.max(chunk.last());
+        self.count += 1;
+        if self.page.len() >= PAGE { self.put_page() } else { Ok(()) }
+    }
+
+    /// Makes the block durable under its name.
+    pub fn finish(mut self) -> io::Result<Option<Block>> {
+        let temporary = self.path.with_extension("tmp");
+        if self.count == 0 {
+            return fs::remove_file(temporary).map(|()| None);
+        }
+        self.put_page()?;
+        let index = self.put_index()?;
+        self.put_footer(&index)?;
+        self.file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        fs::rename(temporary, &self.path)?;
+        sync_folder(&self.path)?;
+        let (first, last, size) = (self.first, self.last, self.offset);
+        Ok(Some(Block { path: self.path, first, last, size, index }))
+    }
+
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.offset += bytes.len() as u64;
         self.file.write_all(bytes)
@@ -129,14 +164,17 @@ impl Writer {
         Ok(span)
     }
 
-    fn put_page(&mut self, page: &[u8]) -> io::Result<()> {
-        let span = self.put_packed(page)?;
+    fn put_page(&mut self) -> io::Result<()> {
+        let page = std::mem::take(&mut self.page);
+        let span = self.put_packed(&page)?;
         self.pages.push(span);
+        self.page = page;
+        self.page.clear();
         Ok(())
     }
 
-    fn put_index(&mut self, count: usize, entries: &[u8]) -> io::Result<Span> {
-        let mut index = Vec::with_capacity(entries.len() + self.pages.len() * 16);
+    fn put_index(&mut self) -> io::Result<Span> {
+        let mut index = Vec::with_capacity(self.index.len() + self.pages.len() * 16);
         put_number(&mut index, self.pages.len() as u64);
         for page in &self.pages {
             put_number(&mut index, page.offset);
@@ -144,26 +182,32 @@ impl Writer {
             put_number(&mut index, page.unpacked as u64);
             put_number(&mut index, u64::from(page.checksum));
         }
-        put_number(&mut index, count as u64);
-        index.extend_from_slice(entries);
+        put_number(&mut index, self.count as u64);
+        index.extend_from_slice(&self.index);
         self.put_packed(&index)
     }
 
-    fn put_footer(&mut self, index: &Span, first: i64, last: i64) -> io::Result<()> {
+    fn put_footer(&mut self, index: &Span) -> io::Result<()> {
         let size = |size: usize| u32::try_from(size).map_err(io::Error::other);
         let mut footer = Vec::with_capacity(FOOTER);
         footer.extend_from_slice(&index.offset.to_le_bytes());
         footer.extend_from_slice(&size(index.packed)?.to_le_bytes());
         footer.extend_from_slice(&size(index.unpacked)?.to_le_bytes());
         footer.extend_from_slice(&index.checksum.to_le_bytes());
-        footer.extend_from_slice(&first.to_le_bytes());
-        footer.extend_from_slice(&last.to_le_bytes());
+        footer.extend_from_slice(&self.first.to_le_bytes());
+        footer.extend_from_slice(&self.last.to_le_bytes());
         footer.extend_from_slice(&crc32fast::hash(&footer).to_le_bytes());
         self.put(&footer)
     }
 }
 
 impl Block {
+    /// The logs whose samples are here.
+    pub fn extent(&self) -> Extent {
+        // Blocks have no other names.
+        Extent::parse(&self.path).unwrap_or(Extent::of_log(0))
+    }
+
     /// Reads what is known of a block without reading its series.
     pub fn open(path: &Path) -> io::Result<Self> {
         let mut file = File::open(path)?;

@@ -5,15 +5,17 @@
 //! is found in between is finished at the next start.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::block::{self, Block, Place, Reader};
-use crate::codec::{Chunk, Samples};
+use crate::block::{self, Block};
+use crate::codec::Chunk;
+use crate::compact::{self, Plan};
+use crate::gather::{Gather, Places, put_in_order};
 use crate::head::Head;
 use crate::key::{Key, Matcher};
+use crate::name::{Extent, log_path};
 use crate::record::Record;
 use crate::report::Report;
 use crate::store::Options;
@@ -33,6 +35,9 @@ pub struct Outcome {
     /// Samples of new series beyond the limit.
     pub over_limit: usize,
 }
+
+/// The samples that were kept of a report, zeros included that were inferred.
+pub type Kept<'a> = &'a mut dyn Iterator<Item = (&'a Key, i64, f64)>;
 
 /// What is wanted.
 #[derive(Clone, Debug)]
@@ -74,38 +79,44 @@ pub struct Cluster {
 impl Cluster {
     pub fn open(folder: PathBuf, options: &Options) -> io::Result<Self> {
         fs::create_dir_all(&folder)?;
-        let (mut logs, mut blocks) = (Vec::new(), BTreeMap::new());
+        let (mut logs, mut blocks) = (Vec::new(), Vec::new());
         for file in fs::read_dir(&folder)? {
             let path = file?.path();
-            let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
-            match (path.extension().and_then(|end| end.to_str()), number) {
-                (Some("wal"), Some(number)) => logs.push(number),
-                (Some("block"), Some(number)) => match Block::open(&path) {
-                    Ok(block) => drop(blocks.insert(number, block)),
+            if Extent::parse(&path).is_some() {
+                match Block::open(&path) {
+                    Ok(block) => blocks.push(block),
                     Err(error) => {
                         tracing::warn!(path = %path.display(), %error, "metrics are left out");
                     }
-                },
+                }
+                continue;
+            }
+            let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
+            match (path.extension().and_then(|end| end.to_str()), number) {
+                (Some("wal"), Some(number)) => logs.push(number),
                 (Some("tmp"), _) => fs::remove_file(&path)?,
                 _ => {}
             }
         }
         logs.sort_unstable();
+        let mut blocks = without_leftovers(blocks)?;
+        let covers = |blocks: &[Block], number: u64| {
+            blocks.iter().any(|block| block.extent().covers(&Extent::of_log(number)))
+        };
         // The newest log goes on; those before it were about to be removed.
-        let newest = logs.pop().or(blocks.keys().next_back().map(|number| number + 1));
+        let next = blocks.iter().map(|block| block.extent().upto + 1).max();
+        let newest = logs.pop().or(next);
         for number in logs {
-            if let Entry::Vacant(missing) = blocks.entry(number) {
+            if !covers(&blocks, number) {
                 let (_, head) = load(&folder, number)?;
-                if let Some(block) = write_block(&folder, number, &head)? {
-                    missing.insert(block);
-                }
+                blocks.extend(write_block(&folder, number, &head)?);
             }
             fs::remove_file(log_path(&folder, number))?;
         }
+        blocks.sort_by_key(|block| block.extent().from);
         let number = newest.unwrap_or(0);
         let (log, head) = load(&folder, number)?;
-        let is_sealed = blocks.contains_key(&number);
-        let blocks = blocks.into_values().collect();
+        let is_sealed = covers(&blocks, number);
         let mut cluster = Self { folder, number, log, head, blocks, warned: None };
         if is_sealed {
             cluster.next_log(options.oldest_remembered(cluster.head.newest))?;
@@ -113,8 +124,13 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Keeps a report. Nothing of it is kept when this fails.
-    pub fn append(&mut self, report: &Report<'_>, options: &Options) -> io::Result<Outcome> {
+    /// Keeps a report and shows what was kept of it. Nothing of it is kept when this fails.
+    pub fn append(
+        &mut self,
+        report: &Report<'_>,
+        options: &Options,
+        kept: impl FnOnce(Kept<'_>),
+    ) -> io::Result<Outcome> {
         if self.is_due(report.time, options)
             && let Err(error) = self.seal(report.time, options)
         {
@@ -122,9 +138,14 @@ impl Cluster {
             tracing::error!(folder = %self.folder.display(), %error, "metrics were not packed");
         }
         let (entry, outcome) = self.head.plan(report, options.series_max);
+        let samples = entry.samples.clone();
         let record = Record::Report(entry);
         self.log.append(&record)?;
         self.head.apply(record);
+        let named = samples.iter().filter_map(|(number, time, value)| {
+            self.head.key(*number).map(|key| (key, *time, *value))
+        });
+        kept(&mut { named });
         let stretch = report.time.div_euclid(options.window_ms);
         if outcome.over_limit > 0 && self.warned != Some(stretch) {
             self.warned = Some(stretch);
@@ -153,22 +174,61 @@ impl Cluster {
     pub fn seal(&mut self, now: i64, options: &Options) -> io::Result<()> {
         if let Some(block) = write_block(&self.folder, self.number, &self.head)? {
             // There is one already if what came after it failed the last time.
-            self.blocks.retain(|known| known.path != block.path);
-            self.blocks.push(block);
+            self.put(block);
         }
         // Times before a clock was set back are as good as none.
         let oldest = if self.is_set_back(now) { i64::MAX } else { options.oldest_remembered(now) };
         self.next_log(oldest)
     }
 
+    /// Takes a block in, in place of those that it covers; answers these.
+    fn put(&mut self, block: Block) -> Vec<Block> {
+        let extent = block.extent();
+        let covered = |known: &mut Block| extent.covers(&known.extent());
+        let gone = self.blocks.extract_if(.., covered).collect();
+        self.blocks.push(block);
+        self.blocks.sort_by_key(|block| block.extent().from);
+        gone
+    }
+
+    /// What is to be merged or thinned out first, and where.
+    pub fn plan(&self, now: i64, options: &Options) -> Option<(PathBuf, Plan)> {
+        // A block whose log goes on, because the next could not be made, will be written once more.
+        let sealed = self.blocks.partition_point(|block| block.extent().upto < self.number);
+        let sealed = self.blocks.get(..sealed).unwrap_or_default();
+        Some((self.folder.clone(), compact::plan(sealed, now, options)?))
+    }
+
+    /// Puts a merged block in the place of what it was made of.
+    pub fn replace(&mut self, merged: Block) -> io::Result<()> {
+        let path = merged.path.clone();
+        let gone = self.put(merged);
+        let mut others = gone.iter().filter(|block| block.path != path);
+        others.try_for_each(|block| unless_gone(fs::remove_file(&block.path)))
+    }
+
+    /// Sets a block aside that cannot be read.
+    pub fn set_aside(&mut self, block: &Block) -> io::Result<()> {
+        self.blocks.retain(|known| known.path != block.path);
+        unless_gone(fs::rename(&block.path, block.path.with_extension("damaged")))
+    }
+
+    /// Whether the samples of a time were thinned out.
+    pub fn is_coarse(&self, start: i64, end: i64) -> bool {
+        let overlaps = |block: &Block| block.last > start && block.first <= end;
+        self.blocks.iter().any(|block| overlaps(block) && block.extent().is_coarse)
+    }
+
+    /// Bytes of the log.
+    pub fn log_bytes(&self) -> u64 {
+        self.log.length()
+    }
+
     /// Begins a log that knows what was heard of since `oldest`.
     fn next_log(&mut self, oldest: i64) -> io::Result<()> {
         let number = self.number + 1;
         let path = log_path(&self.folder, number);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        unless_gone(fs::remove_file(&path))?;
         let (mut log, _) = Log::open(path)?;
         let mut head = Head::default();
         let carry = Record::Carry(self.head.carry(oldest));
@@ -200,8 +260,29 @@ impl Cluster {
     }
 }
 
-fn log_path(folder: &Path, number: u64) -> PathBuf {
-    folder.join(format!("{number:010}.wal"))
+/// It is just as well if the file was not there.
+pub fn unless_gone(outcome: io::Result<()>) -> io::Result<()> {
+    outcome.or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    })
+}
+
+/// Leaves out, and removes, what a merged block holds too.
+fn without_leftovers(mut blocks: Vec<Block>) -> io::Result<Vec<Block>> {
+    blocks.sort_by_key(|block| {
+        let Extent { from, upto, is_coarse } = block.extent();
+        (from, std::cmp::Reverse((upto, is_coarse)))
+    });
+    let mut kept: Vec<Block> = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        if kept.last().is_some_and(|last| last.extent().covers(&block.extent())) {
+            fs::remove_file(&block.path)?;
+        } else {
+            kept.push(block);
+        }
+    }
+    Ok(kept)
 }
 
 fn load(folder: &Path, number: u64) -> io::Result<(Log, Head)> {
@@ -214,68 +295,40 @@ fn load(folder: &Path, number: u64) -> io::Result<(Log, Head)> {
 }
 
 fn write_block(folder: &Path, number: u64, head: &Head) -> io::Result<Option<Block>> {
-    let series = head.sorted();
-    if series.is_empty() {
-        return Ok(None);
-    }
-    block::write(&folder.join(format!("{number:010}.block")), &series).map(Some)
+    block::write(&Extent::of_log(number).path(folder), &head.sorted())
 }
 
-/// Calls `visit` with each series and its samples in order of time.
+/// Calls `visit` with each series of the selection and its samples in order of time. `None`: a block
+/// has gone since the list was made, and nothing was visited.
 pub fn visit(
     selection: &Selection,
     blocks: &[Block],
     memory: Vec<(Key, Chunk)>,
     mut visit: impl FnMut(&Key, &[(i64, f64)]),
-) -> Result<(), Error> {
-    let (mut readers, mut series) = (Vec::new(), BTreeMap::<Key, (Vec<(usize, Place)>, _)>::new());
-    let mut count: u64 = memory.iter().map(|(_, chunk)| u64::from(chunk.count)).sum();
-    for block in blocks {
-        let position = readers.len();
-        let found = |key: &[u8], place: Place| {
-            count = count.saturating_add(place.count);
-            if count > selection.samples_max {
-                return;
-            }
-            match series.get_mut(key) {
-                Some((places, _)) => places.push((position, place)),
-                None => {
-                    series.insert(Key::from_bytes(key), (vec![(position, place)], None));
-                }
-            }
-        };
-        match Reader::open(block, &selection.matcher, (selection.start, selection.end), found) {
-            Ok(reader) => readers.push(reader),
-            // Forgotten since the list was made.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error.into()),
-        }
-        if count > selection.samples_max {
-            return Err(Error::TooMany);
-        }
-    }
-    if count > selection.samples_max {
+) -> Result<Option<()>, Error> {
+    let Selection { matcher, start, end, samples_max } = selection;
+    let opened = match Gather::open(blocks, matcher, (*start, *end), *samples_max) {
+        Err(failed) if failed.error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened,
+    };
+    let (mut gather, found) = opened.map_err(|failed| failed.error)?;
+    let in_memory: u64 = memory.iter().map(|(_, chunk)| u64::from(chunk.count)).sum();
+    if gather.count.saturating_add(in_memory) > *samples_max {
         return Err(Error::TooMany);
     }
+    let mut series: BTreeMap<Key, (Places, Option<Chunk>)> =
+        found.into_iter().map(|(key, places)| (key, (places, None))).collect();
     for (key, chunk) in memory {
         series.entry(key).or_default().1 = Some(chunk);
     }
     let mut samples = Vec::new();
     for (key, (places, chunk)) in series {
         samples.clear();
-        for (position, place) in places {
-            if let Some(reader) = readers.get_mut(position) {
-                samples.extend(Samples::read(reader.chunk(place)?).into_iter().flatten());
-            }
-        }
+        gather.read(places, &mut samples).map_err(|failed| failed.error)?;
         samples.extend(chunk.iter().flat_map(Chunk::samples));
-        samples.retain(|(time, _)| *time > selection.start && *time <= selection.end);
-        // Only where a clock was set back do blocks overlap.
-        if !samples.is_sorted_by(|(one, _), (next, _)| one < next) {
-            samples.sort_by_key(|(time, _)| *time);
-            samples.dedup_by_key(|(time, _)| *time);
-        }
+        samples.retain(|(time, _)| time > start && time <= end);
+        put_in_order(&mut samples);
         visit(&key, &samples);
     }
-    Ok(())
+    Ok(Some(()))
 }

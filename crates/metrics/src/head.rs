@@ -115,6 +115,11 @@ impl Head {
         (chosen, keys)
     }
 
+    /// The series of a number.
+    pub fn key(&self, number: u32) -> Option<&Key> {
+        self.series.get(number as usize).map(|series| &series.key)
+    }
+
     /// Takes over what a record says.
     pub fn apply(&mut self, record: Record) {
         match record {

@@ -9,16 +9,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gantry_model::Id;
 
-use crate::cluster::{self, Cluster, Error, Outcome, Selection};
+use crate::cluster::{self, Cluster, Error, Kept, Outcome, Selection};
+use crate::compact;
+use crate::gather::Failed;
 use crate::key::Key;
 use crate::report::Report;
+
+/// How often a query looks again when blocks that it wanted were merged or forgotten meanwhile.
+const SNAPSHOTS_MAX: usize = 5;
 
 /// Limits; times in milliseconds.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Blocks whose newest sample is older are removed (facts §23: 15 days).
+    /// For how long every sample is kept (facts §23: 15 days); older days are thinned out.
+    pub full_ms: i64,
+    /// Blocks whose newest sample is older are removed.
     pub retention_ms: i64,
-    /// Bytes of blocks of all clusters; beyond, the oldest block goes first.
+    /// Bytes of blocks and logs of all clusters; beyond, the oldest block goes first.
     pub disk_bytes_max: u64,
     /// Series of one cluster that are held at once, about 1 KB of memory each.
     pub series_max: usize,
@@ -30,10 +37,13 @@ pub struct Options {
     pub log_bytes_max: u64,
 }
 
+const DAY: i64 = 24 * 3_600_000;
+
 impl Default for Options {
     fn default() -> Self {
         Self {
-            retention_ms: 15 * 24 * 3_600_000,
+            full_ms: 15 * DAY,
+            retention_ms: 395 * DAY,
             disk_bytes_max: 4 << 30,
             series_max: 100_000,
             window_ms: 2 * 3_600_000,
@@ -83,6 +93,17 @@ impl Store {
 
     /// Keeps a report of a cluster's gateway.
     pub fn append(&self, cluster: Id, report: &Report<'_>) -> io::Result<Outcome> {
+        self.append_and_show(cluster, report, |_| ())
+    }
+
+    /// The same; `kept` sees what was kept. It must not wait: the cluster is locked, so that what it
+    /// sees is in order.
+    pub fn append_and_show(
+        &self,
+        cluster: Id,
+        report: &Report<'_>,
+        kept: impl FnOnce(Kept<'_>),
+    ) -> io::Result<Outcome> {
         let found = match lock(&self.clusters).entry(cluster) {
             Entry::Occupied(known) => Arc::clone(known.get()),
             Entry::Vacant(new) => {
@@ -90,7 +111,7 @@ impl Store {
                 Arc::clone(new.insert(Arc::new(Mutex::new(opened))))
             }
         };
-        lock(&found).append(report, &self.options)
+        lock(&found).append(report, &self.options, kept)
     }
 
     /// Calls `visit` with each series of a cluster that is wanted and its samples in order of time.
@@ -99,11 +120,27 @@ impl Store {
         &self,
         cluster: Id,
         selection: &Selection,
-        visit: impl FnMut(&Key, &[(i64, f64)]),
+        mut visit: impl FnMut(&Key, &[(i64, f64)]),
     ) -> Result<(), Error> {
-        let Some(found) = lock(&self.clusters).get(&cluster).cloned() else { return Ok(()) };
-        let (blocks, memory) = lock(&found).snapshot(selection);
-        cluster::visit(selection, &blocks, memory, visit)
+        let Some(found) = self.cluster(cluster) else { return Ok(()) };
+        for _ in 0..SNAPSHOTS_MAX {
+            let (blocks, memory) = lock(&found).snapshot(selection);
+            if cluster::visit(selection, &blocks, memory, &mut visit)?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(io::Error::other("blocks of metrics go faster than they can be read").into())
+    }
+
+    /// Milliseconds between samples, where those of a time were thinned out.
+    pub fn resolution(&self, cluster: Id, start: i64, end: i64) -> Option<i64> {
+        let found = self.cluster(cluster)?;
+        let is_coarse = lock(&found).is_coarse(start, end);
+        is_coarse.then_some(compact::RESOLUTION)
+    }
+
+    fn cluster(&self, id: Id) -> Option<Arc<Mutex<Cluster>>> {
+        lock(&self.clusters).get(&id).cloned()
     }
 
     /// Forces logs to disk, closes stretches of time that are over, and forgets what is too old or
@@ -131,7 +168,8 @@ impl Store {
             blocks.extend(cluster.blocks.iter().map(|block| (block.last, position, block.clone())));
         }
         blocks.sort_by_key(|(last, ..)| *last);
-        let mut size: u64 = blocks.iter().map(|(.., block)| block.size).sum();
+        let logs: u64 = clusters.iter().map(|cluster| lock(cluster).log_bytes()).sum();
+        let mut size = logs + blocks.iter().map(|(.., block)| block.size).sum::<u64>();
         for (last, position, block) in blocks {
             if last >= oldest && size <= self.options.disk_bytes_max {
                 break;
@@ -140,9 +178,38 @@ impl Store {
             if let Some(cluster) = clusters.get(position) {
                 lock(cluster).blocks.retain(|kept| kept.path != block.path);
             }
-            fs::remove_file(&block.path)?;
+            // It may be merged since the list was made; the merged one is looked at the next time.
+            cluster::unless_gone(fs::remove_file(&block.path))?;
         }
         Ok(())
+    }
+
+    /// Merges and thins out what is due, at most one block of each cluster; answers whether there may
+    /// be more. Neither reports nor queries wait for it. Only one thread may call it at a time.
+    pub fn compact(&self, now: i64) -> io::Result<bool> {
+        let clusters: Vec<_> = lock(&self.clusters).values().cloned().collect();
+        let mut has_more = false;
+        for cluster in &clusters {
+            let planned = lock(cluster).plan(now, &self.options);
+            let Some((folder, plan)) = planned else { continue };
+            match compact::merge(&folder, &plan) {
+                Ok(Some(merged)) => {
+                    lock(cluster).replace(merged)?;
+                    has_more = true;
+                }
+                Ok(None) => {}
+                Err(Failed { position, error }) => {
+                    let block = plan.blocks.get(position);
+                    let Some(block) = block.filter(|_| is_of_block(&error)) else {
+                        return Err(error);
+                    };
+                    tracing::error!(path = %block.path.display(), %error, "metrics are left out");
+                    lock(cluster).set_aside(block)?;
+                    has_more = true;
+                }
+            }
+        }
+        Ok(has_more)
     }
 
     /// Forces everything to disk.
@@ -150,6 +217,11 @@ impl Store {
         let clusters: Vec<_> = lock(&self.clusters).values().cloned().collect();
         clusters.iter().try_for_each(|cluster| lock(cluster).sync())
     }
+}
+
+/// Whether trying again would not help: the block is damaged or gone.
+fn is_of_block(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound)
 }
 
 /// Each call leaves a cluster whole even when it fails, so a panic elsewhere does not spoil it.

@@ -17,6 +17,12 @@ const COUNTERS: [&str; 5] = [
 /// The gauge that is kept.
 const GAUGE: &str = "apisix_nginx_http_current_connections";
 
+/// Whether a series of this name only grows.
+#[must_use]
+pub(crate) fn is_counter(name: &str) -> bool {
+    name != GAUGE
+}
+
 /// Labels of one series; APISIX has up to a dozen.
 const LABELS_MAX: usize = 32;
 /// Bytes of a label's value: a matched path is the longest.

@@ -227,7 +227,8 @@ fn old_blocks_go_by_age_and_by_size() {
     assert_eq!(times, [5, 6, 7, 8, 9]);
     drop(store);
     let size = fs::metadata(&files(folder.path(), "block")[0]).unwrap().len();
-    let small = Options { disk_bytes_max: size * 2 + size / 2, ..options };
+    let log = fs::metadata(&files(folder.path(), "wal")[0]).unwrap().len();
+    let small = Options { disk_bytes_max: log + size * 2 + size / 2, ..options };
     let store = Store::open(folder.path(), small).unwrap();
     store.maintain(10 * MINUTE).unwrap();
     let times: Vec<_> = read(&store)[0].1.iter().map(|(time, _)| time / MINUTE).collect();
