@@ -26,6 +26,7 @@ use crate::preview::Preview;
 use crate::receipt::{Wait, Waiters};
 use crate::rotation;
 use crate::seal::{Sealer, random_bytes};
+use crate::telemetry::Telemetry;
 use crate::throttle::Throttle;
 use crate::token::Signer;
 use crate::verified::Verified;
@@ -56,6 +57,8 @@ pub struct Config {
     pub compat_go_sdk: GoSdk,
     /// How much of the gateways' metrics is kept, in `<data_dir>/metrics`.
     pub metrics: metrics::Options,
+    /// Prometheus-compatible servers that metrics go to and are asked from.
+    pub metrics_remote: metrics::RemoteOptions,
     /// The identity provider that people may sign in with.
     pub oidc: Option<Settings>,
 }
@@ -76,6 +79,7 @@ impl Config {
             smtp: None,
             compat_go_sdk: GoSdk::Auto,
             metrics: metrics::Options::default(),
+            metrics_remote: metrics::RemoteOptions::default(),
             oidc: None,
         }
     }
@@ -111,6 +115,7 @@ pub struct Parts {
     pub(crate) mailer: Mailer,
     compat_go_sdk: GoSdk,
     pub(crate) metrics: Metrics,
+    pub(crate) telemetry: Telemetry,
     pub(crate) oidc: Option<Oidc>,
     ids: IdSource,
 }
@@ -146,6 +151,8 @@ impl App {
         let ca_key = || Ca::generate(now);
         let ca = Ca::parse(&installation_secret(&db, &sealer, "gateway_ca", ca_key).await?)?;
         let names = server_names(&mut db.read().await?, &config.gateway_endpoint).await?;
+        let folder = config.data_dir.join("metrics");
+        let metrics = Metrics::new(folder, config.metrics, &config.metrics_remote)?;
         let app = Self(Arc::new(Parts {
             server: ServerIdentity::new(&ca, &names, now)?,
             verifier: crate::gateway::verifier(&ca)?,
@@ -157,7 +164,8 @@ impl App {
             throttle: Throttle::default(),
             ids: IdSource::new(u16::from_le_bytes(random_bytes::<2>())),
             clock: config.clock,
-            metrics: Metrics::new(config.data_dir.join("metrics"), config.metrics),
+            metrics,
+            telemetry: Telemetry::default(),
             gateway_endpoint: config.gateway_endpoint,
             domain: config.domain,
             public_url: config.public_url.trim_end_matches('/').to_owned(),

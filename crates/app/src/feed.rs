@@ -5,8 +5,9 @@
 //! data: a reader that slept reads the same log and ends in the same state.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gantry_model::{Error, ErrorCode, Id, Result};
 use gantry_store::revision::{self, ChangeRow};
@@ -21,6 +22,8 @@ const TAIL_MAX: usize = 4096;
 const BATCH: i64 = 1000;
 /// How often the log is looked at without being told: another server may have written to it.
 const POLL: Duration = Duration::from_millis(500);
+/// A log that has not been read for so long is not well.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Revisions that stay when the log is compacted.
 pub const KEEP_REVISIONS: i64 = 100_000;
 
@@ -149,12 +152,43 @@ fn revisions(app: &App, cluster: Id, rows: Vec<ChangeRow>) -> Result<Vec<Arc<Rev
 
 /// The feeds that are open.
 #[derive(Default)]
-pub(crate) struct Feeds(Mutex<HashMap<Id, Weak<Channel>>>);
+pub(crate) struct Feeds {
+    channels: Mutex<HashMap<Id, Weak<Channel>>>,
+    /// Revisions committed by this server.
+    committed: AtomicU64,
+}
 
 impl Feeds {
+    /// Revisions committed by this server.
+    pub(crate) fn committed(&self) -> u64 {
+        self.committed.load(Ordering::Relaxed)
+    }
+
+    fn open(&self) -> Vec<Arc<Channel>> {
+        lock(&self.channels).values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// How many follow the log of a cluster.
+    pub(crate) fn watchers(&self) -> usize {
+        self.open().iter().map(|channel| channel.newest.receiver_count()).sum()
+    }
+
+    /// Logs that are followed and could not be read for a while, a sentence each.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let problem = |channel: Arc<Channel>| {
+            let silence = lock(&channel.read_at).elapsed();
+            (silence > PATIENCE).then(|| {
+                let (cluster, silence) = (channel.cluster, silence.as_secs());
+                format!("the revisions of cluster {cluster} were last read {silence} s ago")
+            })
+        };
+        self.open().into_iter().filter_map(problem).collect()
+    }
+
     /// Tells who follows the cluster that revision `newest` is there.
     pub(crate) fn wake(&self, cluster: Id, _newest: i64) {
-        if let Some(channel) = lock(&self.0).get(&cluster).and_then(Weak::upgrade) {
+        self.committed.fetch_add(1, Ordering::Relaxed);
+        if let Some(channel) = lock(&self.channels).get(&cluster).and_then(Weak::upgrade) {
             channel.wake.notify_one();
         }
     }
@@ -172,11 +206,13 @@ struct Channel {
     wake: Notify,
     tail: Mutex<VecDeque<Arc<Revision>>>,
     newest: watch::Sender<i64>,
+    /// When the log was read to its end the last time.
+    read_at: Mutex<Instant>,
 }
 
 /// Follows a cluster's log from now on.
 pub async fn open(app: &App, cluster: Id) -> Result<Feed> {
-    let known = lock(&app.feeds.0).get(&cluster).and_then(Weak::upgrade);
+    let known = lock(&app.feeds.channels).get(&cluster).and_then(Weak::upgrade);
     if let Some(channel) = known {
         return Ok(Feed { app: app.clone(), channel });
     }
@@ -186,8 +222,9 @@ pub async fn open(app: &App, cluster: Id) -> Result<Feed> {
         wake: Notify::new(),
         tail: Mutex::default(),
         newest: watch::Sender::new(newest),
+        read_at: Mutex::new(Instant::now()),
     });
-    let mut feeds = lock(&app.feeds.0);
+    let mut feeds = lock(&app.feeds.channels);
     if let Some(channel) = feeds.get(&cluster).and_then(Weak::upgrade) {
         return Ok(Feed { app: app.clone(), channel });
     }
@@ -222,6 +259,7 @@ impl Channel {
             let mut tx = app.db.read().await?;
             let (newest, _) = bounds(revision::bounds(&mut tx, self.cluster).await?)?;
             if newest <= seen {
+                *lock(&self.read_at) = Instant::now();
                 return Ok(());
             }
             let upto = newest.min(seen + BATCH);

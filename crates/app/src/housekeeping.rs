@@ -9,20 +9,23 @@ use gantry_store::{alert_history, email_verification, instance, session};
 use tokio_util::sync::CancellationToken;
 
 use crate::alert_history::KEEP_S;
-use crate::{App, feed, receipt};
+use crate::{App, feed, receipt, telemetry};
 
 /// How often the house is kept.
 const EVERY: Duration = Duration::from_secs(600);
 
 /// Keeps the house until `shutdown`, starting now.
 pub async fn run(app: App, shutdown: CancellationToken) {
+    let task = telemetry::task(&app, "housekeeping", 3 * EVERY);
     let mut tick = tokio::time::interval(EVERY);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             _ = tick.tick() => {}
         }
-        if let Err(error) = once(&app).await {
+        let outcome = once(&app).await;
+        task.ended(&outcome);
+        if let Err(error) = outcome {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "housekeeping failed; trying again later"

@@ -65,6 +65,7 @@ pub mod session;
 pub mod setup;
 mod subject;
 mod surroundings;
+pub mod telemetry;
 mod throttle;
 mod token;
 pub mod user;

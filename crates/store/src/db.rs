@@ -5,6 +5,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use gantry_model::{Error, Id, Result, Timestamp};
@@ -14,6 +16,7 @@ use sqlx::postgres::{PgArguments, PgPoolOptions, PgRow};
 use sqlx::{
     AssertSqlSafe, Column, Executor, PgConnection, PgPool, Postgres, Row as _, Transaction,
 };
+use tracing::Instrument as _;
 
 use crate::constraint;
 use crate::sqlite::{self, Reader, Readers};
@@ -24,7 +27,28 @@ const POSTGRES_CONNECTIONS_MAX: u32 = 16;
 
 /// A database. Clones share connections.
 #[derive(Clone)]
-pub struct Db(Engine);
+pub struct Db {
+    engine: Engine,
+    writes: Arc<Writes>,
+}
+
+/// What has been written since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Statistics {
+    /// Transactions that were to write.
+    pub writes: u64,
+    /// Those of them that were undone, for whatever reason.
+    pub failures: u64,
+    /// What all took together, waiting for their turn and for the commit included.
+    pub took: Duration,
+}
+
+#[derive(Default)]
+struct Writes {
+    count: AtomicU64,
+    failures: AtomicU64,
+    micros: AtomicU64,
+}
 
 #[derive(Clone)]
 enum Engine {
@@ -39,7 +63,7 @@ impl Db {
         let open = move || {
             let mut first = sqlite::connect(&file)?;
             crate::migrate::sqlite(&mut first)?;
-            Ok(Self(Engine::Sqlite {
+            Ok(Self::new(Engine::Sqlite {
                 readers: Arc::new(Readers::new(&file)),
                 writer: Arc::new(Writer::new(first)),
             }))
@@ -55,12 +79,25 @@ impl Db {
             .await
             .map_err(Error::internal)?;
         crate::migrate::postgres(&pool).await?;
-        Ok(Self(Engine::Postgres(pool)))
+        Ok(Self::new(Engine::Postgres(pool)))
+    }
+
+    fn new(engine: Engine) -> Self {
+        Self { engine, writes: Arc::default() }
+    }
+
+    /// What has been written since the start.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        let Writes { count, failures, micros } = &*self.writes;
+        let took = Duration::from_micros(micros.load(Ordering::Relaxed));
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Statistics { writes: load(count), failures: load(failures), took }
     }
 
     /// A connection for reads that need not agree with each other.
     pub async fn read(&self) -> Result<Tx> {
-        Ok(Tx::new(match &self.0 {
+        Ok(Tx::new(match &self.engine {
             Engine::Sqlite { readers, .. } => Link::Sqlite(readers.acquire().await?),
             Engine::Postgres(pool) => Link::Postgres(pool.acquire().await.map_err(failed)?),
         }))
@@ -68,7 +105,7 @@ impl Db {
 
     /// A connection whose reads all see the same state of the database.
     pub async fn snapshot(&self) -> Result<Tx> {
-        Ok(Tx::new(match &self.0 {
+        Ok(Tx::new(match &self.engine {
             Engine::Sqlite { readers, .. } => Link::Sqlite(readers.snapshot().await?),
             Engine::Postgres(pool) => Link::PostgresTx(
                 pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -87,22 +124,39 @@ impl Db {
         T: Send + 'static,
         W: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
     {
-        let task = match &self.0 {
-            Engine::Sqlite { writer, .. } => tokio::spawn(Arc::clone(writer).write(work)),
-            Engine::Postgres(pool) => tokio::spawn(write_postgres(pool.clone(), work)),
+        let started = Instant::now();
+        let span = tracing::info_span!("database write");
+        let task = match &self.engine {
+            Engine::Sqlite { writer, .. } => {
+                tokio::spawn(Arc::clone(writer).write(work).instrument(span))
+            }
+            Engine::Postgres(pool) => {
+                tokio::spawn(write_postgres(pool.clone(), work).instrument(span))
+            }
         };
-        task.await.map_err(Error::internal)?
+        let outcome = task.await.map_err(Error::internal).flatten();
+        self.writes.note(started.elapsed(), outcome.is_ok());
+        outcome
     }
 
     /// Closes all connections; later calls fail.
     pub async fn close(&self) {
-        match &self.0 {
+        match &self.engine {
             Engine::Sqlite { readers, writer } => {
                 readers.close();
                 writer.close().await;
             }
             Engine::Postgres(pool) => pool.close().await,
         }
+    }
+}
+
+impl Writes {
+    fn note(&self, took: Duration, is_done: bool) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.micros.fetch_add(micros, Ordering::Relaxed);
+        self.failures.fetch_add(u64::from(!is_done), Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Relaxed);
     }
 }
 

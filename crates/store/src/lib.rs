@@ -11,6 +11,7 @@ pub mod alert_webhook;
 pub mod audit;
 pub mod billing;
 pub mod canary_release;
+pub mod census;
 pub mod cluster;
 mod constraint;
 mod db;
@@ -38,4 +39,4 @@ mod sqlite;
 pub mod user;
 mod writer;
 
-pub use db::{Db, Tx};
+pub use db::{Db, Statistics, Tx};

@@ -12,6 +12,7 @@ const TEST: &[Need] = &[
     ("etcdctl", "etcd-client"),
     ("curl", "curl"),
     ("redis-server", "redis-server"),
+    ("prometheus", "prometheus"),
     ("python3", "python3"),
     ("node", "nodejs"),
     ("npm", "npm"),

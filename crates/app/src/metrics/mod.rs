@@ -1,12 +1,20 @@
 //! Metrics: takes the reports of gateways in and answers queries about a cluster.
 //!
 //! Each server keeps what it receives, in files under its own data folder; the database knows nothing
-//! of it. Several servers on one PostgreSQL so answer for the gateways that report to them.
+//! of it. Several servers on one PostgreSQL so answer for the gateways that report to them, unless
+//! they share a server that speaks Prometheus: what is kept goes there too (`remote_write`), and is
+//! asked for there (`remote_query`).
 
+mod formula;
+mod own;
+mod promql;
 mod query;
+mod remote;
+mod remote_query;
+mod remote_write;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gantry_metrics::{Outcome, Report, Store, text};
@@ -20,9 +28,14 @@ use tokio_util::sync::CancellationToken;
 
 pub use gantry_metrics::Options;
 pub use query::query;
+pub use remote::RemoteOptions;
+pub use remote_write::RemoteWriteState;
 
+use self::remote::Remote;
+use self::remote_query::RemoteQuery;
+use self::remote_write::RemoteWrite;
 use crate::gateway::Identity;
-use crate::{App, check};
+use crate::{App, check, telemetry};
 
 /// Seconds between the reports of an instance (facts §2.3).
 pub(crate) const INTERVAL_S: u32 = 15;
@@ -33,6 +46,11 @@ pub(crate) const TEXT_BYTES_MAX: usize = 2 * 1024 * 1024;
 const INSTANCE_BYTES_MAX: usize = 256;
 /// How often logs are forced to disk: what a loss of power can cost.
 const MAINTAIN: Duration = Duration::from_secs(5);
+/// How often is looked for days that are over.
+const COMPACT: Duration = Duration::from_secs(60);
+/// Longer than a round of either takes, also on a slow disk.
+const MAINTAIN_PATIENCE: Duration = Duration::from_secs(120);
+const COMPACT_PATIENCE: Duration = Duration::from_secs(3600);
 /// Queries at once; each keeps a core busy.
 const QUERIES_MAX: usize = 4;
 
@@ -42,11 +60,38 @@ pub(crate) struct Metrics {
     options: Options,
     store: OnceCell<Arc<Store>>,
     queries: Semaphore,
+    remote_write: Option<RemoteWrite>,
+    remote_query: Option<RemoteQuery>,
+    counts: Mutex<Counts>,
+}
+
+/// Samples that have arrived since the start, by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub stored: u64,
+    /// There was a sample of the same or a later time.
+    pub repeated: u64,
+    /// Of series beyond the limit of a cluster.
+    pub over_limit: u64,
+    /// Lines that are not Prometheus text.
+    pub unreadable: u64,
 }
 
 impl Metrics {
-    pub fn new(folder: PathBuf, options: Options) -> Self {
-        Self { folder, options, store: OnceCell::new(), queries: Semaphore::new(QUERIES_MAX) }
+    /// An error names the setting that cannot be used.
+    pub fn new(folder: PathBuf, options: Options, remote: &RemoteOptions) -> Result<Self> {
+        let open = |name: &str, url: &Option<String>| {
+            url.as_deref().map(|url| Remote::new(name, url, &remote.headers)).transpose()
+        };
+        Ok(Self {
+            folder,
+            options,
+            store: OnceCell::new(),
+            queries: Semaphore::new(QUERIES_MAX),
+            remote_write: open("metrics-remote-write", &remote.write)?.map(RemoteWrite::new),
+            remote_query: open("metrics-query", &remote.query)?.map(RemoteQuery::new),
+            counts: Mutex::default(),
+        })
     }
 
     async fn store(&self) -> Result<Arc<Store>> {
@@ -55,6 +100,14 @@ impl Metrics {
             blocking(move || Store::open(folder, options)).await.map(Arc::new)
         };
         self.store.get_or_try_init(open).await.cloned()
+    }
+
+    fn count(&self, outcome: &Outcome, refused: usize) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.stored += outcome.stored as u64;
+        counts.repeated += outcome.repeated as u64;
+        counts.over_limit += outcome.over_limit as u64;
+        counts.unreadable += refused as u64;
     }
 
     /// Forces to disk what has arrived.
@@ -100,7 +153,7 @@ pub async fn report(
     }
     let store = app.metrics.store().await?;
     let (id, time) = (identity.cluster, milliseconds(app.now()));
-    let limit = app.metrics.options.series_max;
+    let app = app.clone();
     blocking(move || {
         let text::Parsed { samples, refused } = text::parse(&report.metrics);
         let report = Report {
@@ -111,8 +164,13 @@ pub async fn report(
             truncated: report.truncated,
             samples,
         };
-        let Outcome { over_limit, .. } = store.append(id, &report)?;
-        Ok(warning(refused, over_limit, limit))
+        let outcome = store.append_and_show(id, &report, |kept| {
+            if let Some(remote) = &app.metrics.remote_write {
+                remote.push(kept.map(|(key, time, value)| (id, key.clone(), time, value)));
+            }
+        })?;
+        app.metrics.count(&outcome, refused);
+        Ok(warning(refused, outcome.over_limit, app.metrics.options.series_max))
     })
     .await
 }
@@ -138,15 +196,49 @@ fn warning(refused: usize, over_limit: usize, limit: usize) -> Option<String> {
     (!parts.is_empty()).then(|| format!("left out: {}", parts.join("; ")))
 }
 
+/// What became of samples since the start.
+#[must_use]
+pub fn counts(app: &App) -> Counts {
+    *app.metrics.counts.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How remote write is doing, if there is any.
+#[must_use]
+pub fn remote_write_state(app: &App) -> Option<RemoteWriteState> {
+    app.metrics.remote_write.as_ref().map(RemoteWrite::state)
+}
+
 /// Keeps the time series in order until `shutdown`, starting now.
 pub async fn keep(app: App, shutdown: CancellationToken) {
-    let mut tick = tokio::time::interval(MAINTAIN);
+    let maintaining = telemetry::task(&app, "metrics", MAINTAIN_PATIENCE);
+    let compacting = telemetry::task(&app, "metrics compaction", COMPACT_PATIENCE);
+    tokio::join!(
+        every(MAINTAIN, &shutdown, maintaining, || maintain(&app)),
+        every(COMPACT, &shutdown, compacting, || compact(&app)),
+        async {
+            if let Some(remote) = &app.metrics.remote_write {
+                let task = telemetry::task(&app, "remote write", remote_write::PATIENCE);
+                remote.run(&task, &shutdown).await;
+            }
+        }
+    );
+}
+
+async fn every<F: Future<Output = Result<()>>>(
+    pause: Duration,
+    shutdown: &CancellationToken,
+    task: telemetry::Task,
+    work: impl Fn() -> F,
+) {
+    let mut tick = tokio::time::interval(pause);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             _ = tick.tick() => {}
         }
-        if let Err(error) = maintain(&app).await {
+        let outcome = work().await;
+        task.ended(&outcome);
+        if let Err(error) = outcome {
             let error = &error as &dyn std::error::Error;
             tracing::error!(error, "metrics could not be kept in order; trying again");
         }
@@ -157,4 +249,14 @@ pub async fn keep(app: App, shutdown: CancellationToken) {
 pub async fn maintain(app: &App) -> Result<()> {
     let (store, now) = (app.metrics.store().await?, milliseconds(app.now()));
     blocking(move || store.maintain(now)).await
+}
+
+/// Merges the blocks of days that are over and thins out old ones. One call at a time.
+pub async fn compact(app: &App) -> Result<()> {
+    let (store, now) = (app.metrics.store().await?, milliseconds(app.now()));
+    blocking(move || {
+        while store.compact(now)? {}
+        Ok(())
+    })
+    .await
 }

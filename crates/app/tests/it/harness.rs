@@ -23,10 +23,16 @@ pub struct Bench {
 impl Bench {
     /// The control plane after its first start, asked by its owner.
     pub async fn new(database: Database) -> Self {
+        Self::with(database, |_| {}).await
+    }
+
+    /// The same with settings of the test's own.
+    pub async fn with(database: Database, set: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config::new(dir.path());
         config.database = database.url().map(str::to_owned);
         config.clock = Clock::fixed(Timestamp::from_seconds(1_800_000_000));
+        set(&mut config);
         let app = App::open(config.clone()).await.unwrap();
         let password = Some(Secret::new("owner-password"));
         let first = setup::first_start(&app, "Owner@Example.com", password, "127.0.0.1:9082");

@@ -10,6 +10,7 @@ mod harness;
 mod history;
 mod lists;
 mod loaded_plugin;
+mod metrics;
 mod ownership;
 mod receipt;
 mod resources;
