@@ -94,6 +94,7 @@ async fn start(binary: &str, options: &Options, folder: &TempDir) -> Process {
     let data = folder.path().join("data").display().to_string();
     let mut arguments = vec!["--log", "warn", "server", "--data", &data];
     arguments.extend(["--listen-api", "127.0.0.1:0", "--listen-dp", "127.0.0.1:0"]);
+    arguments.extend(["--listen-metrics", "127.0.0.1:0"]);
     if let Some(url) = &options.database {
         arguments.extend(["--database", url]);
     }

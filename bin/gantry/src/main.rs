@@ -3,6 +3,7 @@
 mod command;
 mod lifecycle;
 mod options;
+mod otlp;
 mod ready;
 mod sample_service;
 mod settings;
@@ -22,9 +23,13 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(why) => return failed(&why),
     };
-    telemetry::start(&log);
     // The process's cryptography, which rustls asks for once; this is the first to set it.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    // Its end is the end of the traces.
+    let _exporter = match telemetry::start(&log) {
+        Ok(exporter) => exporter,
+        Err(why) => return failed(&why),
+    };
     let done = match command {
         Command::Server(options) => command::server::run(&options),
         Command::Gateway(options) => command::gateway::run(options),

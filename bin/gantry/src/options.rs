@@ -24,6 +24,29 @@ pub struct LogOptions {
     /// Write the log as JSON, one object a line.
     #[arg(long, env = "GANTRY_LOG_JSON", global = true)]
     pub log_json: bool,
+    #[command(flatten)]
+    pub traces: TraceOptions,
+}
+
+/// Where the control plane's traces go (OpenTelemetry, OTLP over HTTP).
+#[derive(Args)]
+pub struct TraceOptions {
+    /// Collector that gets a trace of each request, such as http://127.0.0.1:4318; without it there
+    /// are none.
+    #[arg(long, env = "GANTRY_OTLP_ENDPOINT", global = true)]
+    pub otlp_endpoint: Option<String>,
+    /// Header for the collector, `Name: value`; give it several times (lines in the variable).
+    #[arg(
+        long,
+        env = "GANTRY_OTLP_HEADER",
+        hide_env_values = true,
+        value_delimiter = '\n',
+        global = true
+    )]
+    pub otlp_header: Vec<String>,
+    /// Share of requests that are traced, 0 to 1, unless the client has decided.
+    #[arg(long, env = "GANTRY_OTLP_RATIO", default_value_t = 1.0, global = true)]
+    pub otlp_ratio: f64,
 }
 
 #[derive(Subcommand)]
@@ -52,15 +75,32 @@ pub struct StoreOptions {
     pub master_key: Option<String>,
 }
 
-/// How much of what gateways count is kept, in `<data>/metrics`.
-#[derive(Args, Clone, Copy)]
+/// How much of what gateways count is kept, in `<data>/metrics`, and where else it goes.
+#[derive(Args, Clone)]
 pub struct MetricsOptions {
-    /// Days for which metrics are kept.
+    /// Days for which every sample of metrics is kept.
     #[arg(long, env = "GANTRY_METRICS_DAYS", default_value_t = 15)]
     pub metrics_days: u16,
+    /// Days for which metrics are kept at all; after `--metrics-days`, one sample in five minutes.
+    #[arg(long, env = "GANTRY_METRICS_COARSE_DAYS", default_value_t = 395)]
+    pub metrics_coarse_days: u16,
     /// Megabytes on disk beyond which the oldest metrics go before that.
     #[arg(long, env = "GANTRY_METRICS_MEGABYTES", default_value_t = 4096)]
     pub metrics_megabytes: u32,
+    /// Send metrics to this server too (Prometheus remote write), such as
+    /// https://prometheus.example.com/api/v1/write
+    #[arg(long, env = "GANTRY_METRICS_REMOTE_WRITE", hide_env_values = true)]
+    pub metrics_remote_write: Option<String>,
+    /// Answer queries from this server that speaks PromQL, instead of the own files; the base of its
+    /// API, such as https://prometheus.example.com
+    #[arg(long, env = "GANTRY_METRICS_QUERY", hide_env_values = true)]
+    pub metrics_query: Option<String>,
+    /// Header for both servers, `Name: value`; give it several times (lines in the variable).
+    #[arg(long, env = "GANTRY_METRICS_HEADER", hide_env_values = true, value_delimiter = '\n')]
+    pub metrics_header: Vec<String>,
+    /// File with such headers, one a line.
+    #[arg(long, env = "GANTRY_METRICS_HEADERS_FILE")]
+    pub metrics_headers_file: Option<PathBuf>,
 }
 
 /// The first owner; used once, when there is none.
@@ -184,6 +224,9 @@ pub struct ServerOptions {
     /// Address that gateways connect to (mutual TLS).
     #[arg(long, env = "GANTRY_LISTEN_DP", default_value = "0.0.0.0:7443")]
     pub listen_dp: SocketAddr,
+    /// Address of this server's own metrics and probes. Whoever reaches it reads them.
+    #[arg(long, env = "GANTRY_LISTEN_METRICS", default_value = "127.0.0.1:7081")]
+    pub listen_metrics: SocketAddr,
     /// Host and port under which gateways reach `--listen-dp`, such as gantry.example.com:7443.
     #[arg(long, env = "GANTRY_ADVERTISE_DP")]
     pub advertise_dp: Option<String>,
@@ -264,9 +307,26 @@ pub struct GatewayOptions {
     pub upgrade: bool,
     #[command(flatten)]
     pub cache: CacheZoneOptions,
+    #[command(flatten)]
+    pub series: SeriesFlags,
     /// Milliseconds between reports of metrics, whatever the control plane says.
     #[arg(long, env = "GANTRY_METRICS_INTERVAL_MS", hide = true)]
     pub metrics_interval_ms: Option<u64>,
+}
+
+/// How the plugin prometheus counts; APISIX has these in `plugin_attr.prometheus`.
+#[derive(Args, Clone)]
+pub struct SeriesFlags {
+    /// Upper ends of the buckets of latencies in milliseconds, ascending, with commas; without it
+    /// APISIX's.
+    #[arg(long, env = "GANTRY_PROMETHEUS_BUCKETS", value_delimiter = ',')]
+    pub prometheus_buckets: Vec<f64>,
+    /// One more label of every series, `name=$variable`; give it several times.
+    #[arg(long, env = "GANTRY_PROMETHEUS_LABEL", value_delimiter = ',')]
+    pub prometheus_label: Vec<String>,
+    /// Seconds without requests after which series are forgotten; 0 keeps them while there is room.
+    #[arg(long, env = "GANTRY_PROMETHEUS_EXPIRE_SECONDS", default_value_t = 0)]
+    pub prometheus_expire_seconds: u64,
 }
 
 /// Where proxy-cache keeps responses.
@@ -331,6 +391,9 @@ pub struct DevOptions {
     /// Address that gateways connect to (mutual TLS).
     #[arg(long, env = "GANTRY_LISTEN_DP", default_value = "127.0.0.1:7443")]
     pub listen_dp: SocketAddr,
+    /// Address of the control plane's own metrics and probes.
+    #[arg(long, env = "GANTRY_LISTEN_METRICS", default_value = "127.0.0.1:7081")]
+    pub listen_metrics: SocketAddr,
     /// Address for plain HTTP traffic.
     #[arg(long, env = "GANTRY_LISTEN_HTTP", default_value = "127.0.0.1:9080")]
     pub listen_http: SocketAddr,

@@ -56,6 +56,7 @@ pub mod upstream;
 mod zone;
 
 pub use options::{Bound, ClientOptions, Options};
+pub use plugin::metrics::SeriesOptions;
 pub use run::{Error, run};
 pub use sync::{Etcd, Login, Source, SourceTls};
 pub use zone::{CacheOptions, ZoneOptions};

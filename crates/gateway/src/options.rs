@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::{sync::Source, zone::CacheOptions};
+use crate::{plugin::metrics::SeriesOptions, sync::Source, zone::CacheOptions};
 
 /// Everything a gateway needs to know from outside. Port 0 takes any free port.
 pub struct Options {
@@ -19,6 +19,8 @@ pub struct Options {
     pub heartbeat: Option<String>,
     /// Time between reports of metrics; None is what the control plane says.
     pub metrics_interval: Option<Duration>,
+    /// How series of requests are kept for Prometheus.
+    pub series: SeriesOptions,
     /// None: the one in the data directory, made at the first start.
     pub instance_id: Option<String>,
     /// Threads that serve requests; None is one for each processor.

@@ -33,6 +33,7 @@ use crate::{
     metrics::{Orders, Reports},
     monitor::Monitor,
     options::Options,
+    plugin::metrics::Metrics,
     proxy::{Clients, Proxy},
     sockets::Sockets,
     state::State,
@@ -52,6 +53,8 @@ pub enum Error {
     Client(#[from] reqwest::Error),
     #[error("the settings for clients: {0}")]
     Clients(String),
+    #[error("the settings for metrics: {0}")]
+    Metrics(String),
     #[error("there is no gateway to take over from: {0}")]
     Upgrade(io::Error),
     #[error("no configuration was loaded in time")]
@@ -89,7 +92,10 @@ pub fn run(mut options: Options, shutdown: CancellationToken) -> Result<(), Erro
     let https_port = bound.https.map(|address| address.port());
     let zones = zones(&options)?;
     let access_log = options.access_log.as_deref();
-    let state = Arc::new(State::new(https_port, background.handle().clone(), access_log, zones));
+    options.series.check().map_err(Error::Metrics)?;
+    let series = Metrics::new(std::mem::take(&mut options.series));
+    let handle = background.handle().clone();
+    let state = Arc::new(State::new(https_port, handle, access_log, zones, series));
     // What the disk has is in force before the first connection is accepted.
     let disk = Disk::load(&options, &state)?;
     let clients = Arc::new(Clients::compile(&options.clients).map_err(Error::Clients)?);

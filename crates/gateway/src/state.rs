@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     log::AccessLog,
-    plugin::{Background, Shared},
+    plugin::{Background, Shared, metrics::Metrics},
     snapshot::Snapshot,
     status::Status,
     zone::Zones,
@@ -27,16 +27,18 @@ pub struct State {
 impl State {
     /// A gateway that has no configuration yet. `https_port` is where redirects lead to,
     /// `background` runs what no request waits for, `access_log` gets a line for each of them, `zones`
-    /// keep responses.
+    /// keep responses, `metrics` count them.
     #[must_use]
     pub fn new(
         https_port: Option<u16>,
         background: Handle,
         access_log: Option<&Path>,
         zones: Zones,
+        metrics: Metrics,
     ) -> Self {
         let background = Background::new(background);
-        let shared = Arc::new(Shared { https_port, background, zones, ..Shared::default() });
+        let shared = Shared { https_port, background, zones, metrics, ..Shared::default() };
+        let shared = Arc::new(shared);
         let status = Arc::clone(&shared.status);
         let access_log = access_log.map(|path| AccessLog::new(path, &shared));
         Self { status, shared, access_log, ..Self::default() }

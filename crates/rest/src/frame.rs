@@ -5,12 +5,15 @@ use std::error::Error as StdError;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
+use gantry_app::{App, telemetry};
 use gantry_model::ErrorCode;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use crate::error::{Failure, Logged};
 
@@ -19,6 +22,12 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Longest request id taken over from a client, in bytes.
 const REQUEST_ID_MAX: usize = 128;
+
+/// Longest `traceparent` that is looked at, in bytes; of version 0 they have 55.
+const TRACEPARENT_MAX: usize = 128;
+
+/// What machines ask all the time.
+const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -30,13 +39,22 @@ pub struct RequestId(pub String);
 #[derive(Clone)]
 pub struct ActorName(pub String);
 
-pub async fn frame(mut request: Request, next: Next) -> Response {
+/// The operation of the contract, in the extensions of the response, for those who count.
+#[derive(Clone, Copy)]
+pub struct OperationName(pub &'static str);
+
+/// What requests count as that are no operation of the contract.
+const NO_OPERATION: OperationName = OperationName("none");
+
+/// Everything that is logged or traced on behalf of the request stands in its span.
+pub async fn frame(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id(request.headers());
+    let span = span(&id, request.headers());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     request.extensions_mut().insert(RequestId(id.clone()));
-    let work = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let work = AssertUnwindSafe(next.run(request).instrument(span.clone())).catch_unwind();
     let mut response = match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => Failure::internal(panic_text(panic.as_ref())).into_response(),
@@ -46,39 +64,53 @@ pub async fn frame(mut request: Request, next: Next) -> Response {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     let route = route.as_ref().map_or("unknown", |path| path.as_str());
-    log(&id, method.as_str(), route, &response, started.elapsed());
+    let (status, took) = (response.status().as_u16(), started.elapsed());
+    let operation = response.extensions().get().copied().unwrap_or(NO_OPERATION).0;
+    telemetry::request(&app, operation, status, took);
+    span.in_scope(|| log(method.as_str(), route, &response, took));
+    // After the log, which says the same in fields of its own.
+    span.record("otel.name", operation);
+    span.record("otel.kind", "server");
+    span.record("http.request.method", method.as_str());
+    span.record("http.route", route);
+    span.record("http.response.status_code", status);
     response
 }
 
-fn log(id: &str, method: &str, route: &str, response: &Response, took: Duration) {
+/// The span of a request. A client that traces has said where it belongs (W3C Trace Context).
+fn span(id: &str, headers: &HeaderMap) -> Span {
+    // Of the highest level, so that a log of errors only has it too.
+    let span = tracing::error_span!(
+        "request",
+        request_id = id,
+        traceparent = Empty,
+        otel.name = Empty,
+        otel.kind = Empty,
+        http.request.method = Empty,
+        http.route = Empty,
+        http.response.status_code = Empty,
+    );
+    let parent = headers.get("traceparent").and_then(|value| value.to_str().ok());
+    if let Some(parent) = parent.filter(|parent| parent.len() <= TRACEPARENT_MAX) {
+        span.record("traceparent", parent);
+    }
+    span
+}
+
+fn log(method: &str, route: &str, response: &Response, took: Duration) {
     let status = response.status().as_u16();
     let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     let actor = response.extensions().get::<ActorName>().map_or("-", |name| name.0.as_str());
     if let Some(Logged(error)) = response.extensions().get() {
         let reason = chain(error.as_ref());
-        tracing::error!(method, route, status, actor, request_id = id, reason, "request failed");
+        tracing::error!(method, route, status, actor, reason, "request failed");
     }
-    // Gateways report every few seconds: a line each would bury what people do.
-    if route.starts_with("/api/v1/dp/") && status < 400 {
-        tracing::debug!(
-            method,
-            route,
-            status,
-            duration_us,
-            request_id = id,
-            "{method} {route} {status}"
-        );
+    // Gateways, probes and scrapes come every few seconds: a line each would bury what people do.
+    if status < 400 && (route.starts_with("/api/v1/dp/") || PROBES.contains(&route)) {
+        tracing::debug!(method, route, status, duration_us, "{method} {route} {status}");
         return;
     }
-    tracing::info!(
-        method,
-        route,
-        status,
-        duration_us,
-        actor,
-        request_id = id,
-        "{method} {route} {status}"
-    );
+    tracing::info!(method, route, status, duration_us, actor, "{method} {route} {status}");
 }
 
 /// What caused an error, outermost first.

@@ -24,7 +24,7 @@ use serde_json::Value;
 
 use crate::contract::{DRY_RUN, NODES, OPTIONAL_PLUGINS, Operation, Raw, TIMEOUT, WAIT};
 use crate::error::Failure;
-use crate::frame::{ActorName, RequestId};
+use crate::frame::{ActorName, OperationName, RequestId};
 use crate::session::session_cookie;
 
 /// Largest request body: a certificate chain or a large application fits many times.
@@ -45,6 +45,13 @@ pub struct Gate {
 }
 
 pub async fn gate(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    let operation = OperationName(&gate.operation.id);
+    let mut response = pass(gate, request, next).await;
+    response.extensions_mut().insert(operation);
+    response
+}
+
+async fn pass(gate: Gate, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let cx = match gate.authenticate(&parts).await {
         Ok(cx) => cx,

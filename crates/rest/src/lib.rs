@@ -48,4 +48,4 @@ mod session;
 mod user;
 
 pub use gate::{BODY_BYTES_MAX, SESSION_COOKIE};
-pub use routes::{dp_router, router};
+pub use routes::{dp_router, operator_router, router};

@@ -4,7 +4,7 @@
 
 use axum::Router;
 use axum::handler::Handler;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodFilter, MethodRouter, get, on};
 use gantry_app::App;
 use gantry_app::access::{self, Scope};
@@ -195,6 +195,16 @@ pub fn dp_router(app: App) -> Router {
     finish(router, app)
 }
 
+/// What the operator's own tools ask: `/metrics` beside the probes. It tells numbers of all clusters
+/// and asks nobody who they are, so it belongs on a listener that only the operator reaches.
+pub fn operator_router(app: App) -> Router {
+    let router = Router::new()
+        .route("/metrics", get(probe::metrics))
+        .route("/healthz", get(probe::healthy))
+        .route("/readyz", get(probe::ready));
+    finish(router, app)
+}
+
 fn mount(mut router: Router<App>, app: &App, route: &Route) -> Router<App> {
     let (Some(operation), Some(rule)) = (contract().operation(route.id), access::rule(route.id))
     else {
@@ -221,7 +231,7 @@ fn finish(router: Router<App>, app: App) -> Router {
     router
         .fallback(fallback::unknown_path)
         .method_not_allowed_fallback(fallback::wrong_method)
-        .layer(from_fn(frame::frame))
+        .layer(from_fn_with_state(app.clone(), frame::frame))
         .with_state(app)
 }
 

@@ -90,7 +90,8 @@ impl Server {
         let data = folder.display().to_string();
         let mut process = Command::new(&program)
             .args(["server", "--data", &data, "--admin-email", "owner@example.com"])
-            .args(["--listen-api", "127.0.0.1:0", "--listen-dp", "127.0.0.1:0", "--log", "error"])
+            .args(["--listen-api", "127.0.0.1:0", "--listen-dp", "127.0.0.1:0"])
+            .args(["--listen-metrics", "127.0.0.1:0", "--log", "error"])
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|error| format!("{}: {error}", program.display()))?;

@@ -43,7 +43,8 @@ pub fn run(options: &DevOptions) -> Outcome {
         say_hello(&server, bound, first.as_ref(), demo.as_ref());
         let line = Ready::default()
             .with("api", format!("http://{}", server.api))
-            .with("dp", format!("https://{}", server.dp));
+            .with("dp", format!("https://{}", server.dp))
+            .with("metrics", format!("http://{}", server.metrics));
         super::gateway::ready(line, bound).print();
 
         let served = server.wait().await;
@@ -56,8 +57,17 @@ pub fn run(options: &DevOptions) -> Outcome {
 }
 
 fn server_options(options: &DevOptions) -> ServerOptions {
-    let DevOptions { store, owner, site, billing, metrics, listen_api, listen_dp, .. } =
-        options.clone();
+    let DevOptions {
+        store,
+        owner,
+        site,
+        billing,
+        metrics,
+        listen_api,
+        listen_dp,
+        listen_metrics,
+        ..
+    } = options.clone();
     ServerOptions {
         store,
         owner,
@@ -66,6 +76,7 @@ fn server_options(options: &DevOptions) -> ServerOptions {
         metrics,
         listen_api,
         listen_dp,
+        listen_metrics,
         advertise_dp: None,
     }
 }
@@ -96,6 +107,7 @@ async fn start_gateway(
         }),
         access_log: None,
         metrics_interval: None,
+        series: gantry_gateway::SeriesOptions::default(),
         instance_id: None,
         threads: None,
         fallback_server_name: None,
@@ -183,6 +195,7 @@ fn say_hello(server: &Server, bound: Bound, first: Option<&FirstStart>, demo: Op
     println!("\n{}\n", bold("Gantry is running."));
     println!("  management API   http://{}/api/v1", server.api);
     println!("  for gateways     https://{}", server.dp);
+    println!("  own metrics      http://{}/metrics", server.metrics);
     for (name, scheme, address) in [
         ("gateway", "http", bound.http),
         ("gateway", "https", bound.https),

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use gantry_gateway::{Bound, CacheOptions, Etcd, Login, Options, Source, SourceTls};
+use gantry_gateway::{Bound, CacheOptions, Etcd, Login, Options, SeriesOptions, Source, SourceTls};
 
 use super::{Outcome, runtime};
 use crate::lifecycle::shutdown_on_signal;
 use crate::options::{
-    CacheZoneOptions, ClientOptions, GatewayOptions, ListenOptions, SourceOptions,
+    CacheZoneOptions, ClientOptions, GatewayOptions, ListenOptions, SeriesFlags, SourceOptions,
 };
 use crate::ready::Ready;
 
@@ -23,6 +23,7 @@ pub fn run(options: GatewayOptions) -> Outcome {
         grace_seconds,
         upgrade,
         cache,
+        series,
         ..
     } = options;
     let metrics_interval = options.metrics_interval_ms.map(Duration::from_millis);
@@ -42,6 +43,7 @@ pub fn run(options: GatewayOptions) -> Outcome {
             heartbeat: source.control_plane.clone(),
             source: follow(source)?,
             metrics_interval,
+            series: count(series)?,
             instance_id: None,
             access_log,
             threads: (threads > 0).then_some(threads),
@@ -64,6 +66,21 @@ fn zones(options: CacheZoneOptions, data: &Path) -> CacheOptions {
         true => CacheOptions { ttl, ..CacheOptions::shipped(data) },
         false => CacheOptions { zones, ttl },
     }
+}
+
+/// How series are kept for Prometheus.
+fn count(options: SeriesFlags) -> Outcome<SeriesOptions> {
+    let label = |text: &String| {
+        let pair = text.split_once("=$").filter(|(_, variable)| !variable.is_empty());
+        let (name, variable) = pair.ok_or("--prometheus-label has to be `name=$variable`")?;
+        Ok((name.to_owned(), variable.to_owned()))
+    };
+    let expiry = Duration::from_secs(options.prometheus_expire_seconds);
+    Ok(SeriesOptions {
+        buckets: options.prometheus_buckets,
+        extra_labels: options.prometheus_label.iter().map(label).collect::<Outcome<_>>()?,
+        expiry: (!expiry.is_zero()).then_some(expiry),
+    })
 }
 
 /// The line about what a gateway listens on.

@@ -2,10 +2,12 @@
 
 use std::future::IntoFuture as _;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use gantry_app::billing::{Plans, StripeOptions};
 use gantry_app::compat::GoSdk;
 use gantry_app::mail::{Smtp, SmtpTls};
+use gantry_app::metrics::RemoteOptions;
 use gantry_app::{App, Clock, Config};
 use gantry_app::{oidc, setup};
 use gantry_model::Secret;
@@ -38,6 +40,7 @@ pub fn run(options: &ServerOptions) -> Outcome {
         Ready::default()
             .with("api", format!("http://{}", server.api))
             .with("dp", format!("https://{}", server.dp))
+            .with("metrics", format!("http://{}", server.metrics))
             .print();
         server.wait().await
     })
@@ -48,17 +51,20 @@ pub struct Server {
     pub app: App,
     pub api: SocketAddr,
     pub dp: SocketAddr,
+    pub metrics: SocketAddr,
     tasks: JoinSet<Outcome>,
     shutdown: CancellationToken,
 }
 
 impl Server {
-    /// Opens the store, binds both ports and serves until `shutdown`.
+    /// Opens the store, binds all ports and serves until `shutdown`.
     pub async fn start(options: &ServerOptions, shutdown: CancellationToken) -> Outcome<Self> {
         let api = bind(options.listen_api).await?;
         let dp = std::net::TcpListener::bind(options.listen_dp)
             .map_err(|error| format!("cannot listen on {}: {error}", options.listen_dp))?;
+        let metrics = bind(options.listen_metrics).await?;
         let (api_address, dp_address) = (api.local_addr()?, dp.local_addr()?);
+        let metrics_address = metrics.local_addr()?;
         let mut config = config(&options.store);
         config.public_url = options.site.public_url.clone();
         config.smtp = smtp(&options.site);
@@ -71,17 +77,19 @@ impl Server {
         config.oidc = oidc(&options.site.oidc);
         config.gateway_endpoint =
             options.advertise_dp.clone().unwrap_or_else(|| reachable(dp_address).to_string());
-        let MetricsOptions { metrics_days, metrics_megabytes } = options.metrics;
-        config.metrics.retention_ms = i64::from(metrics_days) * 24 * 3_600_000;
-        config.metrics.disk_bytes_max = u64::from(metrics_megabytes) << 20;
+        keep(&mut config, &options.metrics)?;
         let app = App::open(config).await?;
 
         let mut tasks = JoinSet::new();
-        let router =
-            gantry_rest::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
-        let serving =
-            axum::serve(api, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
-        tasks.spawn(async { serving.into_future().await.map_err(Failure::from) });
+        let router = gantry_rest::router(app.clone());
+        for (listener, router) in
+            [(api, router), (metrics, gantry_rest::operator_router(app.clone()))]
+        {
+            let router = router.into_make_service_with_connect_info::<SocketAddr>();
+            let serving = axum::serve(listener, router)
+                .with_graceful_shutdown(shutdown.clone().cancelled_owned());
+            tasks.spawn(async { serving.into_future().await.map_err(Failure::from) });
+        }
         let doors = gantry_etcd::serve(
             dp,
             app.clone(),
@@ -94,12 +102,13 @@ impl Server {
             housekeeping.await;
             Ok(())
         });
-        let metrics = gantry_app::metrics::keep(app.clone(), shutdown.clone());
+        let keeping = gantry_app::metrics::keep(app.clone(), shutdown.clone());
         tasks.spawn(async {
-            metrics.await;
+            keeping.await;
             Ok(())
         });
-        Ok(Self { app, api: api_address, dp: dp_address, tasks, shutdown })
+        let metrics = metrics_address;
+        Ok(Self { app, api: api_address, dp: dp_address, metrics, tasks, shutdown })
     }
 
     /// Until everything has stopped; a part that fails stops the others.
@@ -141,6 +150,36 @@ fn bill(config: &mut Config, billing: &BillingOptions) -> Outcome {
         .clone()
         .map(|key| StripeOptions { url: billing.stripe_url.clone(), secret_key: Secret::new(key) });
     Ok(())
+}
+
+/// Takes over how much of metrics is kept, and where else they go.
+fn keep(config: &mut Config, options: &MetricsOptions) -> Outcome {
+    let days = |days: u16| i64::from(days) * 24 * 3_600_000;
+    let kept = options.metrics_days.max(options.metrics_coarse_days);
+    config.metrics.full_ms = days(options.metrics_days);
+    config.metrics.retention_ms = days(kept);
+    config.metrics.disk_bytes_max = u64::from(options.metrics_megabytes) << 20;
+    config.metrics_remote = RemoteOptions {
+        write: options.metrics_remote_write.clone(),
+        query: options.metrics_query.clone(),
+        headers: headers(&options.metrics_header, options.metrics_headers_file.as_deref())?,
+    };
+    Ok(())
+}
+
+/// Headers from flags and from a file, where empty lines and those that begin with `#` are none.
+fn headers(flags: &[String], file: Option<&Path>) -> Outcome<Vec<(String, Secret)>> {
+    let read = |file: &Path| {
+        std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))
+    };
+    let text = file.map(read).transpose()?.unwrap_or_default();
+    let lines = flags.iter().map(String::as_str).chain(text.lines()).map(str::trim);
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let header = |line: &str| {
+        let (name, value) = line.split_once(':').ok_or("a header has to be `Name: value`")?;
+        Ok((name.trim().to_owned(), Secret::new(value.trim())))
+    };
+    lines.map(header).collect()
 }
 
 /// The mail server, if one is named.

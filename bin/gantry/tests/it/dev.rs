@@ -6,8 +6,9 @@ use gantry_testkit::Process;
 
 use crate::harness::BINARY;
 
-const LISTENERS: [&str; 6] = [
+const LISTENERS: [&str; 7] = [
     "--listen-api",
+    "--listen-metrics",
     "--listen-dp",
     "--listen-http",
     "--listen-https",

@@ -21,10 +21,17 @@ pub struct Installation {
     pub server: Option<Process>,
     pub token: String,
     pub cluster: String,
+    /// More of the server's command line.
+    more: Vec<String>,
 }
 
 impl Installation {
     pub async fn start(database: Database) -> Self {
+        Self::start_with(database, &[]).await
+    }
+
+    /// The same with more on the server's command line.
+    pub async fn start_with(database: Database, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut installation = Self {
             folder,
@@ -34,6 +41,7 @@ impl Installation {
             server: None,
             token: String::new(),
             cluster: String::new(),
+            more: more.iter().map(|word| (*word).to_owned()).collect(),
         };
         installation.start_server().await;
         installation.sign_in().await;
@@ -45,6 +53,8 @@ impl Installation {
         let data = self.data();
         let mut arguments =
             vec!["server", "--data", &data, "--listen-api", &self.api, "--listen-dp", &self.dp];
+        arguments.extend(["--listen-metrics", "127.0.0.1:0"]);
+        arguments.extend(self.more.iter().map(String::as_str));
         if let Some(url) = self.database.url() {
             arguments.extend(["--database", url]);
         }
@@ -275,7 +285,7 @@ pub fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("a text, not {value}")).to_owned()
 }
 
-fn strip(url: &str) -> String {
+pub fn strip(url: &str) -> String {
     url.rsplit_once("://").map_or(url, |(_, address)| address).to_owned()
 }
 

@@ -15,6 +15,7 @@ mod registry;
 mod resync;
 mod standalone;
 mod swaps;
+mod telemetry;
 mod tls;
 mod upgrade;
 mod walking;

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use gantry_routing::vars::Vars as _;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -33,11 +34,11 @@ impl Prometheus {
         Ok(Arc::new(Self { shared: Arc::clone(place.shared), prefer_name }))
     }
 
-    fn labels<'a>(&self, facts: &Facts<'a>) -> Labels<'a> {
+    fn labels<'a>(&self, facts: &Facts<'a>, extra: &'a [String]) -> Labels<'a> {
         let exchange = facts.exchange;
         let consumer = exchange.consumer.as_ref().map_or("", |consumer| &consumer.name);
         let node = exchange.attempts.address.map(|address| address.ip());
-        let mut labels = Labels { consumer, node, ..Labels::default() };
+        let mut labels = Labels { consumer, node, extra, ..Labels::default() };
         if let Some(candidate) = &exchange.route {
             let route = &*candidate.route;
             let name = |id: &'a str, name: Option<&'a str>| {
@@ -57,8 +58,12 @@ impl Prometheus {
 impl Plugin for Prometheus {
     fn log(&self, facts: &Facts<'_>) {
         let exchange = facts.exchange;
+        let text = |name: &str| facts.var(name).and_then(|value| Some(value.text()?.into_owned()));
+        let extra =
+            self.shared.metrics.extra_variables().map(|name| text(name).unwrap_or_default());
+        let extra: Vec<String> = extra.collect();
         self.shared.metrics.record(&Sample {
-            labels: self.labels(facts),
+            labels: self.labels(facts, &extra),
             began: exchange.started,
             status: exchange.response.status,
             source: exchange.response.source.name(),

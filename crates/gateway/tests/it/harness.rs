@@ -43,6 +43,7 @@ fn options(endpoint: &str, data_dir: &Path, clients: ClientOptions) -> Options {
         access_log: Some(data_dir.join("access.log")),
         heartbeat: None,
         metrics_interval: None,
+        series: gantry_gateway::SeriesOptions::default(),
         instance_id: None,
         threads: Some(2),
         fallback_server_name: None,

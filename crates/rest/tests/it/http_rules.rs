@@ -1,8 +1,10 @@
 //! What holds for every request: ids, methods, sizes, types, cookies.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use gantry_app::access::{self, Scope};
+use gantry_app::telemetry;
 use gantry_rest::contract::{Operation, contract};
 use gantry_rest::routes::routes;
 use http::Method;
@@ -137,6 +139,48 @@ async fn probes_and_the_contract_need_no_sign_in() {
         let contract = get("/api/openapi.json").await;
         assert_eq!(contract.body["openapi"], "3.0.3");
         assert!(contract.body["paths"]["/api/v1/orgs"]["post"].is_object());
+    })
+    .await;
+}
+
+/// The operator's listener over a server's control plane.
+async fn operator(app: &gantry_app::App) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let router = gantry_rest::operator_router(app.clone());
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    base
+}
+
+#[tokio::test]
+async fn readiness_names_what_is_not_well() {
+    on_both(|server| async move {
+        let base = operator(&server.app).await;
+        let get = async |path: &str| {
+            Answer::read(gantry_testkit::client().get(format!("{base}{path}"))).await
+        };
+        get("/readyz").await.ok();
+        let task = telemetry::task(&server.app, "sweeping", Duration::ZERO);
+        let said = get("/readyz").await.refused(503, 1).to_owned();
+        assert!(said.contains("background work `sweeping` was last heard of"), "{said}");
+        drop(task);
+        get("/readyz").await.ok();
+        let task = telemetry::task(&server.app, "sweeping", Duration::MAX);
+        for _ in 0..3 {
+            task.ended(&Err::<(), ()>(()));
+        }
+        let said = get("/readyz").await.refused(503, 1).to_owned();
+        assert!(said.contains("`sweeping` has failed 3 times in a row"), "{said}");
+        task.ended(&Ok::<(), ()>(()));
+        get("/readyz").await.ok();
+        server.app.close().await;
+        let said = get("/readyz").await.refused(503, 1).to_owned();
+        assert!(said.contains("the database does not answer"), "{said}");
+        // It is alive all the same, and says so of its database.
+        get("/healthz").await.ok();
+        let text = gantry_testkit::client().get(format!("{base}/metrics")).send().await.unwrap();
+        let text = text.text().await.unwrap();
+        assert!(text.contains("\ngantry_database_up 0\n"), "{text}");
     })
     .await;
 }

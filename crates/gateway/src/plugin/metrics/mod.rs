@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use hashbrown::{Equivalent, HashMap};
 pub use text::Hidden;
 
-/// Upper bounds of the latency buckets, in milliseconds.
+/// Upper bounds of the latency buckets, in milliseconds, unless the gateway is started with others.
 const BUCKETS: [f64; 15] = [
     1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0, 30000.0,
     60000.0,
@@ -33,12 +33,72 @@ const KINDS: [&str; 3] = ["request", "upstream", "apisix"];
 const SHARDS: usize = 32;
 
 /// Combinations of route, consumer and node that are told apart, about 700 bytes each. Beyond it
-/// consumer and node are left empty, so that neither can melt the gateway.
+/// consumer, node and what was asked for are left empty, so that neither can melt the gateway.
 const SERIES_MAX: usize = 65_536;
 /// Series without requests for this long make room for others when there is none.
 const IDLE: Duration = Duration::from_secs(3600);
 /// Time between two looks for those, in one shard.
 const SWEEP: Duration = Duration::from_secs(60);
+
+/// Most buckets and labels that may be asked for: each multiplies what is kept.
+const BUCKETS_MAX: usize = 64;
+const EXTRA_LABELS_MAX: usize = 8;
+/// Labels that series have without being asked.
+const OWN_LABELS: [&str; 13] = [
+    "code",
+    "route",
+    "matched_uri",
+    "matched_host",
+    "service",
+    "consumer",
+    "node",
+    "type",
+    "le",
+    "request_type",
+    "request_llm_model",
+    "llm_model",
+    "response_source",
+];
+
+/// How series are kept: `plugin_attr.prometheus` of APISIX, for all families alike.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SeriesOptions {
+    /// Upper bounds of the latency buckets, in milliseconds, ascending; APISIX's if empty.
+    pub buckets: Vec<f64>,
+    /// Names and variables of more labels, such as `region` and `http_x_region`.
+    pub extra_labels: Vec<(String, String)>,
+    /// Series without requests for so long are forgotten; never if absent.
+    pub expiry: Option<Duration>,
+}
+
+impl SeriesOptions {
+    /// Says what cannot be.
+    pub fn check(&self) -> Result<(), String> {
+        let is_ascending = self.buckets.is_sorted_by(|one, next| one < next);
+        let are_usable = self.buckets.iter().all(|bound| bound.is_finite() && *bound > 0.0);
+        if !is_ascending || !are_usable || self.buckets.len() > BUCKETS_MAX {
+            let rule = "milliseconds have to be above zero and ascending";
+            return Err(format!("buckets: at most {BUCKETS_MAX} {rule}, such as 5,50,500"));
+        }
+        if self.extra_labels.len() > EXTRA_LABELS_MAX {
+            return Err(format!("labels: at most {EXTRA_LABELS_MAX} can be added"));
+        }
+        for (position, (name, _)) in self.extra_labels.iter().enumerate() {
+            let mut bytes = name.bytes();
+            let is_name = bytes.next().is_some_and(|first| first.is_ascii_alphabetic())
+                && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            let before = self.extra_labels.iter().take(position);
+            let is_new = !OWN_LABELS.contains(&name.as_str())
+                && before.into_iter().all(|(other, _)| other != name);
+            if !is_name || !is_new {
+                return Err(format!(
+                    "labels: `{name}` is no name, or there is such a label already"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
 
 /// What one request is counted under.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -52,6 +112,8 @@ pub struct Labels<'a> {
     pub consumer: &'a str,
     /// None if no node was asked.
     pub node: Option<IpAddr>,
+    /// Values of the labels that were asked for, in their order.
+    pub extra: &'a [String],
 }
 
 /// One finished request.
@@ -77,6 +139,8 @@ pub struct Metrics {
     /// Requests whose consumer and node were left out for want of room.
     folded: AtomicU64,
     hidden: ArcSwap<Hidden>,
+    /// With buckets.
+    options: SeriesOptions,
 }
 
 /// Labels that are kept: route, service, matched URI, matched host, consumer.
@@ -84,17 +148,20 @@ pub struct Metrics {
 struct Key {
     texts: [Arc<str>; 5],
     node: Option<IpAddr>,
+    extra: Arc<[String]>,
 }
 
 impl Key {
     fn new(labels: &Labels<'_>) -> Self {
-        let Labels { route, service, matched_uri, matched_host, consumer, node } = *labels;
-        Self { texts: [route, service, matched_uri, matched_host, consumer].map(Arc::from), node }
+        let Labels { route, service, matched_uri, matched_host, consumer, node, extra } = *labels;
+        let texts = [route, service, matched_uri, matched_host, consumer].map(Arc::from);
+        Self { texts, node, extra: extra.into() }
     }
 
     fn labels(&self) -> Labels<'_> {
         let [route, service, matched_uri, matched_host, consumer] = &self.texts;
-        Labels { route, service, matched_uri, matched_host, consumer, node: self.node }
+        let (node, extra) = (self.node, &*self.extra);
+        Labels { route, service, matched_uri, matched_host, consumer, node, extra }
     }
 }
 
@@ -132,13 +199,25 @@ struct Series {
 
 #[derive(Clone, Default)]
 struct Histogram {
-    counts: [u64; BUCKETS.len()],
+    /// One for each bound; none before the first request.
+    counts: Box<[u64]>,
     count: u64,
     sum: f64,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
+        Self::new(SeriesOptions::default())
+    }
+}
+
+impl Metrics {
+    /// No series yet.
+    #[must_use]
+    pub fn new(mut options: SeriesOptions) -> Self {
+        if options.buckets.is_empty() {
+            options.buckets = BUCKETS.into();
+        }
         let hasher = RandomState::new();
         let shard =
             || Mutex::new(Shard { series: HashMap::with_hasher(hasher.clone()), swept: None });
@@ -147,17 +226,22 @@ impl Default for Metrics {
             hasher,
             folded: AtomicU64::new(0),
             hidden: ArcSwap::default(),
+            options,
         }
     }
-}
 
-impl Metrics {
+    /// Variables whose values are [`Labels::extra`].
+    pub fn extra_variables(&self) -> impl Iterator<Item = &str> {
+        self.options.extra_labels.iter().map(|(_, variable)| variable.as_str())
+    }
+
     /// Counts one request. Allocates only for series it has not seen.
     pub fn record(&self, sample: &Sample<'_>) {
         let labels = sample.labels;
         if !self.record_as(sample, &labels, SERIES_MAX / SHARDS) {
             self.folded.fetch_add(1, Ordering::Relaxed);
-            self.record_as(sample, &Labels { consumer: "", node: None, ..labels }, SERIES_MAX);
+            let folded = Labels { consumer: "", node: None, extra: &[], ..labels };
+            self.record_as(sample, &folded, SERIES_MAX);
         }
     }
 
@@ -167,13 +251,13 @@ impl Metrics {
         let hash = usize::try_from(self.hasher.hash_one(labels) >> 48).unwrap_or(0);
         let mut shard = lock(&self.shards[hash % SHARDS]);
         if let Some(series) = shard.series.get_mut(labels) {
-            series.record(sample);
+            series.record(sample, &self.options.buckets);
             return true;
         }
         if shard.series.len() >= room && !shard.sweep(sample.began, room) {
             return false;
         }
-        shard.series.entry(Key::new(labels)).or_default().record(sample);
+        shard.series.entry(Key::new(labels)).or_default().record(sample, &self.options.buckets);
         true
     }
 
@@ -189,6 +273,14 @@ struct Shard {
 }
 
 impl Shard {
+    /// Drops what has been idle for longer than wanted.
+    fn expire(&mut self, now: Instant, expiry: Duration) {
+        let idle = |series: &Series| {
+            series.newest.is_none_or(|newest| now.saturating_duration_since(newest) >= expiry)
+        };
+        self.series.retain(|_, series| !idle(series));
+    }
+
     /// Drops what has been idle; answers whether there is room now.
     fn sweep(&mut self, now: Instant, room: usize) -> bool {
         let is_past = |since: Option<Instant>, time| {
@@ -208,7 +300,7 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 }
 
 impl Series {
-    fn record(&mut self, sample: &Sample<'_>) {
+    fn record(&mut self, sample: &Sample<'_>, bounds: &[f64]) {
         self.newest = self.newest.max(Some(sample.began));
         let same = |(code, source, _): &&mut (u16, &str, u64)| {
             *code == sample.status && *source == sample.source
@@ -219,11 +311,11 @@ impl Series {
         }
         let own = (sample.total_ms - sample.upstream_ms.unwrap_or(0.0)).max(0.0);
         let [request, upstream, gateway] = &mut self.latencies;
-        request.record(sample.total_ms);
+        request.record(sample.total_ms, bounds);
         if let Some(ms) = sample.upstream_ms {
-            upstream.record(ms);
+            upstream.record(ms, bounds);
         }
-        gateway.record(own);
+        gateway.record(own, bounds);
         self.ingress += sample.ingress;
         self.egress += sample.egress;
     }
@@ -238,8 +330,11 @@ impl Series {
 }
 
 impl Histogram {
-    fn record(&mut self, ms: f64) {
-        let bucket = BUCKETS.partition_point(|bound| *bound < ms);
+    fn record(&mut self, ms: f64, bounds: &[f64]) {
+        if self.counts.is_empty() {
+            self.counts = vec![0; bounds.len()].into();
+        }
+        let bucket = bounds.partition_point(|bound| *bound < ms);
         if let Some(count) = self.counts.get_mut(bucket) {
             *count += 1;
         }
@@ -248,6 +343,9 @@ impl Histogram {
     }
 
     fn add(&mut self, other: &Self) {
+        if self.counts.is_empty() {
+            self.counts = vec![0; other.counts.len()].into();
+        }
         for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
             *mine += theirs;
         }

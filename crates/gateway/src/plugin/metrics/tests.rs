@@ -6,12 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Hidden, IDLE, Labels, Metrics, SERIES_MAX, Sample, lock};
+use super::{Hidden, IDLE, Labels, Metrics, SERIES_MAX, Sample, SeriesOptions, lock};
 
 fn sample<'a>(route: &'a str, matched_uri: &'a str, consumer: &'a str) -> Sample<'a> {
     let node = Some(IpAddr::from([127, 0, 0, 1]));
     Sample {
-        labels: Labels { route, service: "", matched_uri, matched_host: "", consumer, node },
+        labels: Labels { route, matched_uri, consumer, node, ..Labels::default() },
         began: Instant::now(),
         status: 200,
         source: "upstream",
@@ -140,4 +140,65 @@ fn idle_series_make_room_for_others() {
     }
     assert!(metrics.folded.load(Ordering::Relaxed) <= folded + 1);
     assert!(text(&metrics).contains("consumer=\"later-99\""));
+}
+
+#[test]
+fn buckets_and_labels_are_those_asked_for() {
+    let extra_labels = vec![("region".to_owned(), "http_x_region".to_owned())];
+    let options =
+        SeriesOptions { buckets: vec![6.0, 8.0], extra_labels, ..SeriesOptions::default() };
+    options.check().unwrap();
+    let metrics = Metrics::new(options);
+    assert_eq!(metrics.extra_variables().collect::<Vec<_>>(), ["http_x_region"]);
+    for region in ["north", "south\""] {
+        let extra = [region.to_owned()];
+        let mut sample = sample("1", "/a", "");
+        sample.labels.extra = &extra;
+        metrics.record(&sample);
+    }
+    let text = text(&metrics);
+    let buckets: Vec<&str> =
+        text.lines().filter(|line| line.contains("_bucket{type=\"request\"")).collect();
+    assert_eq!(buckets.len(), 6, "{text}");
+    for (line, end) in
+        buckets.iter().zip(["le=\"6\"} 0", "le=\"8\"} 1", "le=\"+Inf\"} 1"].iter().cycle())
+    {
+        assert!(line.ends_with(end), "{line}");
+    }
+    assert!(buckets[0].contains("region=\"north\""), "{buckets:?}");
+    assert!(text.contains("response_source=\"upstream\",region=\"south\\\"\"} 1"), "{text}");
+    let mut report = String::new();
+    metrics.report(&mut report, 1_000_000);
+    assert_eq!(report.matches("apisix_bandwidth{type=\"egress\"").count(), 2);
+}
+
+#[test]
+fn idle_series_are_forgotten_when_that_is_wanted() {
+    let expiry = Some(Duration::from_secs(10));
+    let metrics = Metrics::new(SeriesOptions { expiry, ..SeriesOptions::default() });
+    let now = Instant::now();
+    // Windows of time that a machine's clock may not reach back to.
+    let Some(then) = now.checked_sub(Duration::from_secs(11)) else { return };
+    metrics.record(&Sample { began: then, ..sample("1", "/a", "old") });
+    metrics.record(&Sample { began: now, ..sample("1", "/a", "new") });
+    let text = text(&metrics);
+    assert!(text.contains("consumer=\"new\"") && !text.contains("consumer=\"old\""), "{text}");
+}
+
+#[test]
+fn options_that_cannot_be_are_refused() {
+    let label = |name: &str| (name.to_owned(), "host".to_owned());
+    for (buckets, extra_labels) in [
+        (vec![5.0, 5.0], vec![]),
+        (vec![-1.0], vec![]),
+        (vec![f64::NAN], vec![]),
+        (vec![1.0; 65], vec![]),
+        (vec![], vec![label("route")]),
+        (vec![], vec![label("a"), label("a")]),
+        (vec![], vec![label("1a")]),
+        (vec![], (0..9).map(|number| label(&format!("l{number}"))).collect()),
+    ] {
+        let options = SeriesOptions { buckets, extra_labels, expiry: None };
+        assert!(options.check().is_err(), "{options:?}");
+    }
 }

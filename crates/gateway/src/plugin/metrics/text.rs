@@ -6,11 +6,12 @@ use std::{
     fmt::Write,
     net::IpAddr,
     sync::atomic::Ordering,
+    time::Instant,
 };
 
 use serde::Deserialize;
 
-use super::{BUCKETS, Histogram, KINDS, Key, Labels, Metrics, Series, lock};
+use super::{Histogram, KINDS, Key, Labels, Metrics, Series, SeriesOptions, lock};
 use crate::exposition::{family, label};
 
 /// Bytes of text that are worth handing on.
@@ -53,7 +54,7 @@ impl Metrics {
         for (labels, series) in &latencies {
             for (kind, histogram) in KINDS.iter().zip(&series.latencies) {
                 let labels = format!("type=\"{kind}\",{labels}");
-                histogram.render_buckets(out, &labels);
+                histogram.render_buckets(out, &labels, &self.options.buckets);
                 histogram.render_totals(out, &labels);
             }
             grown(out);
@@ -86,7 +87,8 @@ impl Metrics {
                 if let Some(bytes) = bandwidth.get(labels).filter(|_| !are_buckets) {
                     render_bandwidth(out, labels, *bytes);
                 }
-                series.render_part(out, labels, are_buckets);
+                let bounds = are_buckets.then_some(self.options.buckets.as_slice());
+                series.render_part(out, labels, bounds);
             }
         }
         let is_cut = out.len() > room;
@@ -102,14 +104,17 @@ impl Metrics {
     /// writing the text delays no request.
     fn gather(&self, hidden: &Hidden) -> Families {
         let mut families = Families::default();
+        let now = Instant::now();
         for shard in &self.shards {
-            let copied: Vec<_> = lock(shard)
-                .series
-                .iter()
-                .map(|(key, series)| (key.clone(), series.clone()))
-                .collect();
+            let mut shard = lock(shard);
+            if let Some(expiry) = self.options.expiry {
+                shard.expire(now, expiry);
+            }
+            let copied: Vec<_> =
+                shard.series.iter().map(|(key, series)| (key.clone(), series.clone())).collect();
+            drop(shard);
             for (key, series) in copied {
-                families.add(&key, &series, hidden);
+                families.add(&key, &series, hidden, &self.options);
             }
         }
         families
@@ -117,15 +122,18 @@ impl Metrics {
 }
 
 impl Families {
-    fn add(&mut self, key: &Key, series: &Series, hidden: &Hidden) {
+    fn add(&mut self, key: &Key, series: &Series, hidden: &Hidden, options: &SeriesOptions) {
         let labels = key.labels();
+        let extra = |hidden| extra_labels(&labels, hidden, options);
         for (code, source, count) in &series.statuses {
-            let text = status_labels(&labels, *code, source, &hidden.http_status);
+            let text = status_labels(&labels, *code, source, &hidden.http_status)
+                + &extra(&hidden.http_status);
             *self.statuses.entry(text).or_default() += count;
         }
-        let latencies = traffic_labels(&labels, &hidden.http_latency);
+        let latencies =
+            traffic_labels(&labels, &hidden.http_latency) + &extra(&hidden.http_latency);
         self.latencies.entry(latencies).or_default().add(series);
-        let bandwidth = traffic_labels(&labels, &hidden.bandwidth);
+        let bandwidth = traffic_labels(&labels, &hidden.bandwidth) + &extra(&hidden.bandwidth);
         let (ingress, egress) = self.bandwidth.entry(bandwidth).or_default();
         *ingress += series.ingress;
         *egress += series.egress;
@@ -133,14 +141,13 @@ impl Families {
 }
 
 impl Series {
-    /// Either the buckets of latencies, or everything else about them.
-    fn render_part(&self, out: &mut String, labels: &str, are_buckets: bool) {
+    /// Either the buckets of latencies, or without bounds everything else about them.
+    fn render_part(&self, out: &mut String, labels: &str, bounds: Option<&[f64]>) {
         for (kind, histogram) in KINDS.iter().zip(&self.latencies) {
             let labels = format!("type=\"{kind}\",{labels}");
-            if are_buckets {
-                histogram.render_buckets(out, &labels);
-            } else {
-                histogram.render_totals(out, &labels);
+            match bounds {
+                Some(bounds) => histogram.render_buckets(out, &labels, bounds),
+                None => histogram.render_totals(out, &labels),
             }
         }
     }
@@ -154,12 +161,12 @@ fn render_bandwidth(out: &mut String, labels: &str, (ingress, egress): (u64, u64
 // Writing to a String cannot fail, so the results below are dropped.
 
 impl Histogram {
-    fn render_buckets(&self, out: &mut String, labels: &str) {
+    fn render_buckets(&self, out: &mut String, labels: &str, bounds: &[f64]) {
         if self.count == 0 {
             return;
         }
         let mut below = 0;
-        for (bound, count) in BUCKETS.iter().zip(&self.counts) {
+        for (bound, count) in bounds.iter().zip(&self.counts) {
             below += count;
             let _ = writeln!(out, "apisix_http_latency_bucket{{{labels},le=\"{bound}\"}} {below}");
         }
@@ -185,7 +192,7 @@ fn status_labels(
     source: &str,
     hidden: &BTreeSet<String>,
 ) -> String {
-    let Labels { route, service, matched_uri, matched_host, consumer, node } = *labels;
+    let Labels { route, service, matched_uri, matched_host, consumer, node, .. } = *labels;
     let mut out = format!("code=\"{code}\"");
     for (name, value) in [
         ("route", route),
@@ -216,6 +223,20 @@ fn tail(out: &mut String, node: Option<IpAddr>, hidden: &BTreeSet<String>) {
     shown(out, "request_type", "traditional_http", hidden);
     label(out, "request_llm_model", "");
     label(out, "llm_model", "");
+}
+
+/// Labels that were asked for, a comma before each.
+fn extra_labels(labels: &Labels<'_>, hidden: &BTreeSet<String>, options: &SeriesOptions) -> String {
+    let mut out = String::new();
+    for (position, (name, _)) in options.extra_labels.iter().enumerate() {
+        // Absent where there was no room to tell them apart.
+        let value = labels.extra.get(position).map_or("", String::as_str);
+        let mut text = String::new();
+        shown(&mut text, name, value, hidden);
+        out.push(',');
+        out.push_str(&text);
+    }
+    out
 }
 
 /// Appends a label, without its value if it is hidden.
