@@ -23,7 +23,7 @@ const BATCH: i64 = 1000;
 /// How often the log is looked at without being told: another server may have written to it.
 const POLL: Duration = Duration::from_millis(500);
 /// A log that has not been read for so long is not well.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// Revisions that stay when the log is compacted.
 pub const KEEP_REVISIONS: i64 = 100_000;
 
@@ -173,16 +173,10 @@ impl Feeds {
         self.open().iter().map(|channel| channel.newest.receiver_count()).sum()
     }
 
-    /// Logs that are followed and could not be read for a while, a sentence each.
-    pub(crate) fn problems(&self) -> Vec<String> {
-        let problem = |channel: Arc<Channel>| {
-            let silence = lock(&channel.read_at).elapsed();
-            (silence > PATIENCE).then(|| {
-                let (cluster, silence) = (channel.cluster, silence.as_secs());
-                format!("the revisions of cluster {cluster} were last read {silence} s ago")
-            })
-        };
-        self.open().into_iter().filter_map(problem).collect()
+    /// Clusters whose log is followed and could not be read for longer than [`PATIENCE`].
+    pub(crate) fn stuck(&self) -> Vec<Id> {
+        let is_stuck = |channel: &Arc<Channel>| lock(&channel.read_at).elapsed() > PATIENCE;
+        self.open().into_iter().filter(is_stuck).map(|channel| channel.cluster).collect()
     }
 
     /// Tells who follows the cluster that revision `newest` is there.

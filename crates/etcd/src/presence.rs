@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gantry_app::instance::{self, Noticed};
+use gantry_app::{App, telemetry};
 use gantry_model::instance::Source;
 use serde::Deserialize;
 use tokio::sync::Notify;
@@ -129,7 +130,8 @@ struct ServerInfo {
 }
 
 /// Tells the control plane who is there, until the server stops.
-pub async fn tell(spaces: Spaces) {
+pub async fn tell(app: App, spaces: Spaces) {
+    let task = telemetry::task(&app, "presence", 6 * EVERY);
     let mut tick = tokio::time::interval(EVERY);
     loop {
         tokio::select! {
@@ -137,8 +139,11 @@ pub async fn tell(spaces: Spaces) {
             _ = tick.tick() => {}
             () = spaces.news().notified() => {}
         }
+        task.beat();
         for space in spaces.all() {
-            if let Err(error) = instance::notice(&space.app, space.cluster, noticed(&space)).await {
+            let noted = instance::notice(&space.app, space.cluster, noticed(&space)).await;
+            task.ended(&noted);
+            if let Err(error) = noted {
                 tracing::warn!(cluster = %space.cluster, error = &error as &dyn std::error::Error,
                     "who is connected was not noted; trying again");
             }

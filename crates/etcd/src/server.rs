@@ -62,7 +62,7 @@ pub async fn serve(
     listener.set_nonblocking(true).map_err(Error::internal)?;
     let listener = TcpListener::from_std(listener).map_err(Error::internal)?;
     let spaces = Spaces::new(app.clone(), shutdown.clone());
-    let presence = tokio::spawn(presence::tell(spaces.clone()));
+    let presence = tokio::spawn(presence::tell(app.clone(), spaces.clone()));
     let door = Door { app, tls, router: router(&spaces, dp), shutdown };
     door.accept(&listener).await;
     presence.await.map_err(Error::internal)

@@ -8,6 +8,10 @@
 //!   sample stands nearer to them than 1.1 times the usual distance; by half that distance where
 //!   none does; and at the start never beyond the moment the counter would have been zero.
 //! - `rate` is the increase over the window's length; `last` is the newest value in the window.
+//!
+//! These are the rules of Prometheus 3. Before it, windows were closed at their start too, and a
+//! counter that began between half and 1.1 times the usual distance before the first sample counted
+//! from there although no sample stood near.
 
 /// What is computed over each window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -196,6 +196,7 @@ async fn gateway(
         source,
         heartbeat: Some(server),
         metrics_interval: None,
+        series: gantry_gateway::SeriesOptions::default(),
         instance_id: None,
         threads: Some(1),
         access_log: None,

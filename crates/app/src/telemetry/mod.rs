@@ -15,7 +15,7 @@ use background::Background;
 use gantry_model::{Error, ErrorCode, Result};
 use requests::Requests;
 
-use crate::App;
+use crate::{App, feed};
 
 /// Longest that the database may take to be called well.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
@@ -55,7 +55,13 @@ pub async fn ready(app: &App) -> Result<()> {
             problems.push(format!("the database has not answered within {patience} s"));
         }
     }
-    problems.extend(app.feeds.problems());
+    let stuck = app.feeds.stuck();
+    if !stuck.is_empty() {
+        // Whoever asks may not know these ids.
+        tracing::error!(clusters = ?stuck, "logs of revisions could not be read for a while");
+        let (count, patience) = (stuck.len(), feed::PATIENCE.as_secs());
+        problems.push(format!("the revisions of {count} clusters were not read for {patience} s"));
+    }
     problems.extend(app.telemetry.background.problems());
     if problems.is_empty() {
         return Ok(());

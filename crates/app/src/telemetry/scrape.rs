@@ -117,21 +117,26 @@ async fn instances(app: &App, out: &mut Exposition) -> Result<()> {
     let rows = census::instances(&mut app.db.read().await?, since).await?;
     let mut statuses = BTreeMap::<&'static str, u64>::new();
     let mut lags = BTreeMap::new();
-    for Census { cluster, newest, report, last_seen_time } in rows {
+    let mut differing: u64 = 0;
+    for Census { cluster, newest, applied, differs, report, last_seen_time } in rows {
         // What cannot be read is no instance that anybody could ask about.
         let Ok(report) = serde_json::from_str::<Heartbeat>(&report) else { continue };
         let silence_s = now.seconds() - last_seen_time.seconds();
         let status = InstanceStatus::of(silence_s, report.etcd_reachable);
         *statuses.entry(name(status)).or_default() += 1;
-        if status == InstanceStatus::Healthy {
+        differing += u64::from(differs && status.is_online());
+        // Gateways that never say what they use have no lag that we know of.
+        if status == InstanceStatus::Healthy && applied > 0 {
             let lag = lags.entry(cluster).or_insert(0);
-            *lag = newest.saturating_sub(report.config_version).max(*lag);
+            *lag = newest.saturating_sub(applied).max(*lag);
         }
     }
     out.family("gantry_instances", Kind::Gauge, "Gateways of all clusters, by status.");
     for (status, count) in statuses {
         out.sample("gantry_instances", &[("status", status)], count);
     }
+    let help = "Gateways that run something else than their revision says.";
+    out.single("gantry_instances_differing", Kind::Gauge, help, differing);
     let help = "Revisions that the slowest healthy gateway of a cluster is behind.";
     out.family("gantry_instance_lag_revisions", Kind::Gauge, help);
     for (cluster, lag) in lags.iter().take(CLUSTERS_MAX) {

@@ -100,7 +100,7 @@ pub fn play(plan: &Plan) -> Traffic {
             }
             // The first report of a run has seen nothing yet; a new kind of request turns up later.
             for (place, kind) in KINDS.iter().enumerate() {
-                if round < 20 * i64::try_from(place).unwrap() {
+                if round <= 20 * i64::try_from(place).unwrap() {
                     continue;
                 }
                 for _ in 0..1 + dice.roll(4) {
