@@ -209,7 +209,7 @@ pub async fn heartbeat(
     app: &App,
     identity: &Identity,
     run_id: &str,
-    report: Heartbeat,
+    mut report: Heartbeat,
 ) -> Result<HeartbeatResult> {
     let (id, org, now) = (identity.cluster, identity.org, app.now());
     let mut tx = app.db.read().await?;
@@ -217,14 +217,18 @@ pub async fn heartbeat(
     let acknowledged = acknowledgement::weigh(&mut tx, &found, run_id, &report, now).await?;
     drop(tx);
     let resync = acknowledged.resync;
-    let calls = report.api_calls.max(0);
-    let heard = InstanceRow {
+    let (new, total) = (report.api_calls.max(0), report.api_calls_total.take());
+    let mut heard = InstanceRow {
         run_id: run_id.to_owned(),
         report: serde_json::to_string(&report).map_err(Error::internal)?,
         source: Source::Report.name().to_owned(),
         config_version: report.config_version,
         differs: acknowledged.differs,
-        api_calls: calls,
+        certificate: match &identity.via {
+            Via::Certificate { serial } => Some(serial.clone()),
+            Via::User { .. } => None,
+        },
+        api_calls: 0,
         register_time: now,
         run_started_at: now,
         last_seen_time: now,
@@ -234,6 +238,15 @@ pub async fn heartbeat(
     app.db
         .write(move |tx| {
             Box::pin(async move {
+                // Gateways that do not tell their total are believed what they say is new.
+                let calls = match total {
+                    Some(total) => {
+                        let (name, run) = (&heard.id, &heard.run_id);
+                        billing::advance_run(tx, id, name, run, total, now).await?
+                    }
+                    None => new,
+                };
+                heard.api_calls = calls;
                 instance::put(tx, id, &heard).await?;
                 acknowledged.keep(tx, &keeper, &identity).await?;
                 if calls > 0 {

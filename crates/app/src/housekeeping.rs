@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use gantry_model::Result;
 use gantry_model::instance::PURGE_AFTER_S;
-use gantry_store::{alert_history, email_verification, instance, session};
+use gantry_store::{alert_history, billing, email_verification, instance, session};
 use tokio_util::sync::CancellationToken;
 
 use crate::alert_history::KEEP_S;
 use crate::{App, feed, receipt, telemetry};
 
+/// How long runs of gateways are remembered that report no more: one that came back later would be
+/// counted from its start again.
+const RUN_KEEP_S: i64 = 400 * 86_400;
 /// How often the house is kept.
 const EVERY: Duration = Duration::from_secs(600);
 
@@ -43,6 +46,7 @@ pub async fn once(app: &App) -> Result<()> {
             Box::pin(async move {
                 session::delete_expired(tx, now).await?;
                 alert_history::purge(tx, now.plus_seconds(-KEEP_S)).await?;
+                billing::purge_runs(tx, now.plus_seconds(-RUN_KEEP_S)).await?;
                 email_verification::delete_expired(tx, now).await?;
                 instance::purge(tx, now.plus_seconds(-PURGE_AFTER_S)).await
             })

@@ -38,6 +38,13 @@ pub struct Heartbeat {
     pub doubts: watch::Sender<u64>,
 }
 
+/// Requests since the start, and those that no answered heartbeat has reported. A heartbeat whose
+/// answer is lost reports the latter twice, so Gantry goes by the former.
+struct Counted {
+    total: u64,
+    new: u64,
+}
+
 #[derive(Deserialize, Default)]
 struct Envelope {
     #[serde(default)]
@@ -79,8 +86,17 @@ impl Answer {
 }
 
 impl Heartbeat {
-    /// Reports at every interval and at once after each change, until `shutdown`.
-    pub async fn run(self, shutdown: CancellationToken) {
+    /// Reports at every interval and at once after each change, until `shutdown`; once more when
+    /// nothing happens any more, so that the last requests are counted too.
+    pub async fn run(self, shutdown: CancellationToken, quiet: CancellationToken) {
+        self.repeat(shutdown).await;
+        quiet.cancelled().await;
+        if let Err(error) = self.beat().await {
+            tracing::warn!(%error, "the last heartbeat did not arrive");
+        }
+    }
+
+    async fn repeat(&self, shutdown: CancellationToken) {
         let mut applied = self.status.watch();
         let mut interval = INTERVAL;
         loop {
@@ -104,20 +120,20 @@ impl Heartbeat {
 
     /// Reports once; answers the interval the control plane wants.
     async fn beat(&self) -> Result<Option<Duration>, reqwest::Error> {
-        let requests = self.status.requests();
+        let counted = Counted { total: self.status.requests(), new: self.status.unreported() };
         let answer: Envelope = self
             .client
             .post(format!("{}/api/v1/dp/instance/heartbeat", self.endpoint))
             .header("X-APISEVEN-Instance-Id", &self.instance_id)
             .header("X-APISEVEN-Run-Id", &self.run_id)
             .timeout(TIMEOUT)
-            .json(&self.report(requests))
+            .json(&self.report(&counted))
             .send()
             .await?
             .error_for_status()?
             .json()
             .await?;
-        self.status.reported(requests);
+        self.status.reported(counted.new);
         self.metrics.send_if_modified(|orders| answer.payload.orders(orders));
         if answer.payload.resync {
             self.doubts.send_modify(|doubts| *doubts = doubts.wrapping_add(1));
@@ -127,14 +143,15 @@ impl Heartbeat {
         Ok(wanted.map(Duration::from_secs))
     }
 
-    fn report(&self, requests: u64) -> Value {
+    fn report(&self, counted: &Counted) -> Value {
         let applied = self.status.applied();
         json!({
             "id": self.instance_id,
             "hostname": self.hostname,
             "ip": self.ip(),
             "domain": "",
-            "api_calls": requests,
+            "api_calls": counted.new,
+            "api_calls_total": counted.total,
             "version": VERSION,
             "etcd_reachable": self.status.reachable(),
             "config_version": applied.revision,

@@ -331,7 +331,7 @@ fn control(
         let saving = tokio::spawn(cache.keep(saved, Arc::clone(&state.status), shutdown.clone()));
         let mut keeper = Keeper { configuration, state: Arc::clone(state), saver };
         if let Some((heartbeat, reports)) = reporting {
-            connections.spawn(heartbeat.run(shutdown.clone()));
+            connections.spawn(heartbeat.run(shutdown.clone(), quiet.clone()));
             connections.spawn(reports.run(shutdown.clone()));
         }
         let (sender, updates) = mpsc::channel(UPDATES);

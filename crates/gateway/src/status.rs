@@ -159,11 +159,17 @@ impl Status {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Requests counted and not reported yet.
+    /// Requests since the start.
     #[must_use]
     pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Requests counted and not reported yet.
+    #[must_use]
+    pub fn unreported(&self) -> u64 {
         let reported = self.reported.load(Ordering::Relaxed);
-        self.requests.load(Ordering::Relaxed).saturating_sub(reported)
+        self.requests().saturating_sub(reported)
     }
 
     /// These requests were reported.

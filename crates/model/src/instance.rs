@@ -27,6 +27,10 @@ pub struct Heartbeat {
     /// Requests handled since the last report.
     #[serde(default)]
     pub api_calls: i64,
+    /// Requests handled since this run started; Gantry's addition. Where it is given, `api_calls` is
+    /// not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_calls_total: Option<i64>,
     #[serde(default)]
     pub version: String,
     #[serde(default)]

@@ -3,7 +3,7 @@
 use gantry_model::{Id, Result, Timestamp};
 
 use crate::Tx;
-use crate::db::{Row, vals};
+use crate::db::{Row, Sql, vals};
 use crate::resource::Kind;
 
 /// A row of `billing_accounts`: ids that the provider of payments gave.
@@ -23,6 +23,42 @@ pub async fn add_calls(tx: &mut Tx, org: Id, cluster: Id, day: i64, calls: i64) 
         vals![org, day, cluster, calls],
     )
     .await?;
+    Ok(())
+}
+
+/// Takes over how many calls a run of a gateway has counted since it started; answers how many of
+/// them are new. A report that comes twice, late or out of order adds nothing.
+pub async fn advance_run(
+    tx: &mut Tx,
+    cluster: Id,
+    instance: &str,
+    run: &str,
+    total: i64,
+    now: Timestamp,
+) -> Result<i64> {
+    // The first statement holds the row until the commit: reports of one run come one by one.
+    tx.run(
+        "INSERT INTO api_usage_runs (cluster_id, instance_id, run_id, calls, seen_at)
+         VALUES ($1, $2, $3, 0, $4)
+         ON CONFLICT (cluster_id, instance_id, run_id) DO UPDATE SET seen_at = excluded.seen_at",
+        vals![cluster, instance, run, now],
+    )
+    .await?;
+    let run_of = "cluster_id = $1 AND instance_id = $2 AND run_id = $3";
+    let sql = format!("SELECT calls FROM api_usage_runs WHERE {run_of}");
+    let row = tx.row(Sql::assembled(sql), vals![cluster, instance, run]).await?;
+    let known = counted(row.as_ref(), "calls")?;
+    if total <= known {
+        return Ok(0);
+    }
+    let sql = format!("UPDATE api_usage_runs SET calls = $4 WHERE {run_of}");
+    tx.run(Sql::assembled(sql), vals![cluster, instance, run, total]).await?;
+    Ok(total - known)
+}
+
+/// Forgets runs that have not reported since `time`.
+pub async fn purge_runs(tx: &mut Tx, time: Timestamp) -> Result<()> {
+    tx.run("DELETE FROM api_usage_runs WHERE seen_at < $1", vals![time]).await?;
     Ok(())
 }
 

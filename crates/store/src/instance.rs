@@ -18,6 +18,8 @@ pub struct InstanceRow {
     pub config_version: i64,
     /// What it uses is not what that revision says.
     pub differs: bool,
+    /// Serial number of the certificate that came with its last report, if one did.
+    pub certificate: Option<String>,
     /// Sum over all heartbeats.
     pub api_calls: i64,
     pub register_time: Timestamp,
@@ -33,6 +35,7 @@ pub(crate) fn instance(row: &Row) -> Result<InstanceRow> {
         source: row.text("source")?,
         config_version: row.int("config_version")?,
         differs: row.int("differs")? != 0,
+        certificate: row.text_or_null("certificate")?,
         api_calls: row.int("api_calls")?,
         register_time: row.time("register_time")?,
         run_started_at: row.time("run_started_at")?,
@@ -64,14 +67,15 @@ pub async fn put(tx: &mut Tx, cluster: Id, heard: &InstanceRow) -> Result<()> {
     tx.run(
         "INSERT INTO instances
              (cluster_id, id, run_id, report, source, config_version, differs, api_calls, register_time,
-              run_started_at, last_seen_time)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+              run_started_at, last_seen_time, certificate)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
          ON CONFLICT (cluster_id, id) DO UPDATE SET
              run_started_at = CASE WHEN instances.run_id = excluded.run_id
                  THEN instances.run_started_at ELSE excluded.run_started_at END,
              run_id = excluded.run_id, report = excluded.report, source = excluded.source,
              config_version = excluded.config_version, differs = excluded.differs,
              api_calls = instances.api_calls + excluded.api_calls,
+             certificate = excluded.certificate,
              last_seen_time = excluded.last_seen_time",
         vals![
             cluster,
@@ -85,6 +89,7 @@ pub async fn put(tx: &mut Tx, cluster: Id, heard: &InstanceRow) -> Result<()> {
             heard.register_time,
             heard.run_started_at,
             heard.last_seen_time,
+            heard.certificate.as_deref(),
         ],
     )
     .await?;

@@ -212,6 +212,13 @@ impl Gateway {
         }
     }
 
+    /// Lets requests and reports come to their end.
+    pub async fn stop(&mut self) {
+        if let Some(process) = self.process.take() {
+            assert!(process.stop().await.success());
+        }
+    }
+
     fn address(&self, name: &str) -> String {
         strip(self.process.as_ref().expect("a running gateway").address(name))
     }

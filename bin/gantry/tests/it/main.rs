@@ -18,4 +18,5 @@ mod swaps;
 mod telemetry;
 mod tls;
 mod upgrade;
+mod usage;
 mod walking;

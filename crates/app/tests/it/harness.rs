@@ -41,6 +41,11 @@ impl Bench {
         Self { app, cx, config, first, dir, _database: database }
     }
 
+    /// Another server on the same database and folder.
+    pub async fn another(&self) -> App {
+        App::open(self.config.clone()).await.unwrap()
+    }
+
     pub fn cluster(&self) -> Id {
         self.first.cluster
     }
