@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use gantry_app::alerting::AllowedNetworks;
 use gantry_gateway::ZoneOptions;
 
 /// API management that a team hosts itself.
@@ -128,6 +129,23 @@ pub struct BillingOptions {
     pub stripe_url: String,
 }
 
+/// How alerts are sent.
+#[derive(Args, Clone)]
+pub struct AlertOptions {
+    /// Addresses and networks, with commas, that webhooks may lead to although they are not public,
+    /// such as 10.0.0.0/8; loopback, private, link-local and metadata addresses are refused else.
+    #[arg(
+        long,
+        env = "GANTRY_WEBHOOK_ALLOW_NETWORKS",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub webhook_allow_networks: AllowedNetworks,
+    /// Milliseconds between the checks of every alert policy, whatever it says itself.
+    #[arg(long, env = "GANTRY_ALERT_INTERVAL_MS", hide = true)]
+    pub alert_interval_ms: Option<u64>,
+}
+
 /// How people reach this installation and are reached by it.
 #[derive(Args, Clone)]
 pub struct SiteOptions {
@@ -218,6 +236,8 @@ pub struct ServerOptions {
     pub billing: BillingOptions,
     #[command(flatten)]
     pub metrics: MetricsOptions,
+    #[command(flatten)]
+    pub alerts: AlertOptions,
     /// Address of the management API.
     #[arg(long, env = "GANTRY_LISTEN_API", default_value = "0.0.0.0:7080")]
     pub listen_api: SocketAddr,
@@ -385,6 +405,8 @@ pub struct DevOptions {
     pub billing: BillingOptions,
     #[command(flatten)]
     pub metrics: MetricsOptions,
+    #[command(flatten)]
+    pub alerts: AlertOptions,
     /// Address of the management API.
     #[arg(long, env = "GANTRY_LISTEN_API", default_value = "127.0.0.1:7080")]
     pub listen_api: SocketAddr,

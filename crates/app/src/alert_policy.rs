@@ -1,14 +1,17 @@
 //! Alert policies: created by name, completed step by step, then switched on.
 //!
-//! When conditions are looked at and who delivers what is not decided here.
+//! When conditions are looked at and who delivers what is decided in `alerting`.
+
+use std::collections::BTreeSet;
 
 use gantry_model::alert_policy::{
-    AlertPolicy, AlertPolicyBasicInfo, AlertPolicyCreate, AlertPolicySpec, TriggerSettings,
+    AlertPolicy, AlertPolicyBasicInfo, AlertPolicyCreate, AlertPolicySpec, Evaluation,
+    TriggerSettings,
 };
 use gantry_model::alert_webhook::Webhook;
-use gantry_model::{Error, Id, ListQuery, Page, Result};
+use gantry_model::{Error, Id, ListQuery, Page, Result, Timestamp, Violation};
 use gantry_store::Tx;
-use gantry_store::alert_policy::{self, AlertPolicyRow};
+use gantry_store::alert_policy::{self, AlertPolicyRow, CheckRow};
 use serde_json::{Value, json};
 
 use crate::alert_webhook;
@@ -59,6 +62,7 @@ pub async fn create(
                 spec_sealed: String::new(),
                 created_at: change.now,
                 updated_at: change.now,
+                check: CheckRow::never(),
             };
             let stored = Stored { row: written(&change.app, row, &spec)?, spec };
             alert_policy::insert(change.tx, &stored.row).await?;
@@ -90,11 +94,31 @@ pub async fn set_basic_info(
     id: Id,
     mut info: AlertPolicyBasicInfo,
 ) -> Result<Written<()>> {
-    edit(cx, cluster, id, move |stored| {
+    check::refuse(&repeated(&info.emails))?;
+    let warning = (!info.emails.is_empty() && !cx.app.mailer.is_configured()).then(|| {
+        "this installation sends no mail: no mail server is named, so `emails` get nothing".into()
+    });
+    let mut written = edit(cx, cluster, id, move |stored| {
         stored.spec.description = info.description.take();
         stored.spec.basic_info = Some(info);
     })
-    .await
+    .await?;
+    written.warning = warning;
+    Ok(written)
+}
+
+/// Addresses that would get each alert twice.
+fn repeated(emails: &[String]) -> Vec<Violation> {
+    let mut seen = BTreeSet::new();
+    let twice = emails.iter().enumerate().filter(|(_, email)| !seen.insert(email.to_lowercase()));
+    let found = twice.map(|(position, _)| {
+        Violation::new(
+            format!("emails[{position}]"),
+            "stands in the list twice",
+            "\"a@example.com\"",
+        )
+    });
+    found.collect()
 }
 
 /// Replaces all triggers.
@@ -145,7 +169,8 @@ async fn check_complete(change: &mut Change<'_>, policy: &Stored) -> Result<()> 
     if policy.spec.triggers.is_none() {
         missing.push("triggers");
     }
-    if alert_webhook::count(change.tx, policy.row.id).await? == 0 {
+    let has_address = policy.spec.basic_info.as_ref().is_some_and(|info| !info.emails.is_empty());
+    if !has_address && alert_webhook::count(change.tx, policy.row.id).await? == 0 {
         missing.push("a webhook");
     }
     if missing.is_empty() {
@@ -176,7 +201,12 @@ async fn save(change: &mut Change<'_>, old: &Stored, new: Stored) -> Result<()> 
     let Stored { row, spec } = new;
     let row = AlertPolicyRow { updated_at: change.now, ..row };
     let new = Stored { row: written(&change.app, row, &spec)?, spec };
-    alert_policy::update(change.tx, &new.row).await?;
+    // A shorter interval counts at once; a longer one from the next check on.
+    let interval = new.spec.basic_info.as_ref().map_or(0, |info| info.check_interval);
+    let due_by = change.now.plus_seconds(i64::from(interval));
+    alert_policy::update(change.tx, &new.row, due_by).await?;
+    let app = change.app.clone();
+    change.tx.after_commit(move || app.alerting.policy_changed());
     change.audit(KIND, new.row.id, record(old)?, record(&new)?);
     Ok(())
 }
@@ -184,7 +214,8 @@ async fn save(change: &mut Change<'_>, old: &Stored, new: Stored) -> Result<()> 
 /// Notes that a webhook of the policy has changed.
 pub(crate) async fn touch(change: &mut Change<'_>, policy: Stored) -> Result<()> {
     let row = AlertPolicyRow { updated_at: change.now, ..policy.row };
-    alert_policy::update(change.tx, &row).await
+    let due_at = row.check.due_at;
+    alert_policy::update(change.tx, &row, due_at).await
 }
 
 pub(crate) async fn find(app: &App, tx: &mut Tx, cluster: Id, id: Id) -> Result<Stored> {
@@ -192,7 +223,7 @@ pub(crate) async fn find(app: &App, tx: &mut Tx, cluster: Id, id: Id) -> Result<
     opened(app, row.ok_or_else(|| Error::not_found("alert policy"))?)
 }
 
-fn opened(app: &App, row: AlertPolicyRow) -> Result<Stored> {
+pub(crate) fn opened(app: &App, row: AlertPolicyRow) -> Result<Stored> {
     let spec = app.sealer.open_json(&place(row.id), &row.spec_sealed)?;
     Ok(Stored { row, spec })
 }
@@ -240,6 +271,7 @@ async fn views(app: &App, tx: &mut Tx, stored: Vec<Stored>) -> Result<Vec<AlertP
 fn view(stored: Stored, webhooks: Vec<Webhook>) -> AlertPolicy {
     let Stored { row, spec } = stored;
     let AlertPolicySpec { description, basic_info, triggers } = spec;
+    let evaluation = evaluation(&row);
     AlertPolicy {
         id: row.id,
         cluster_id: row.cluster_id,
@@ -249,7 +281,18 @@ fn view(stored: Stored, webhooks: Vec<Webhook>) -> AlertPolicy {
         basic_info,
         triggers,
         webhooks,
+        evaluation,
         create_at: row.created_at.seconds(),
         update_at: row.updated_at.seconds(),
+    }
+}
+
+fn evaluation(row: &AlertPolicyRow) -> Evaluation {
+    let CheckRow { due_at, checked_at, firing_since, problem } = row.check.clone();
+    Evaluation {
+        checked_at: checked_at.map(Timestamp::seconds),
+        next_check_at: (!row.disabled).then(|| due_at.seconds()),
+        firing_since: firing_since.map(Timestamp::seconds),
+        problem,
     }
 }

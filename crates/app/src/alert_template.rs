@@ -22,7 +22,7 @@ pub(crate) struct Alert<'a> {
 }
 
 /// One event of an alert.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Event {
     /// A sentence about what happened.
     pub summary: String,
@@ -88,6 +88,23 @@ pub(crate) fn violation(field: &str, text: &str) -> Option<Violation> {
         }
     }
     None
+}
+
+/// What the alert of a trial says happened.
+pub(crate) const TRIAL: &str = "this is a test: nothing has happened";
+
+/// An alert to try a webhook with: all events at once, so that every part of its template shows.
+pub(crate) fn trial<'a>(
+    name: &'a str,
+    title: &'a str,
+    severity: &'a str,
+    time: Timestamp,
+) -> Alert<'a> {
+    let mut alert = Alert { title, time, name, severity, ..sample(&EVENTS) };
+    for event in alert.events.values_mut() {
+        TRIAL.clone_into(&mut event.summary);
+    }
+    Alert { description: TRIAL, detail: TRIAL, ..alert }
 }
 
 fn sample<'a>(events: &[&'a str]) -> Alert<'a> {

@@ -1,4 +1,4 @@
-//! Webhooks of alert policies: where alerts go. Header values are shown to nobody.
+//! Webhooks of alert policies: where alerts go. Secrets and values of headers are shown to nobody.
 
 use gantry_model::alert_webhook::{WEBHOOKS_MAX, Webhook, WebhookHeader, WebhookSpec};
 use gantry_model::{Error, Id, Result, Violation};
@@ -7,14 +7,17 @@ use gantry_store::alert_webhook::{self, WebhookRow};
 use serde_json::Value;
 use url::{Origin, Url};
 
+use crate::alerting::post;
 use crate::change::{Change, change};
 use crate::mask::MASK;
 use crate::{App, Cx, Written, alert_policy, alert_template, check};
 
 const KIND: &str = "alert_webhook";
 
+/// Shortest key that is worth the name.
+const SECRET_BYTES_MIN: usize = 16;
 /// Headers that belong to the request itself.
-const RESERVED: [&str; 9] = [
+const RESERVED: [&str; 12] = [
     "connection",
     "content-length",
     "expect",
@@ -24,11 +27,15 @@ const RESERVED: [&str; 9] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
+    post::ID,
+    post::SIGNATURE,
+    post::TIMESTAMP,
 ];
 
-struct Stored {
-    row: WebhookRow,
-    spec: WebhookSpec,
+/// A webhook as it is stored.
+pub(crate) struct Stored {
+    pub row: WebhookRow,
+    pub spec: WebhookSpec,
 }
 
 pub async fn add(cx: &Cx, cluster: Id, policy: Id, spec: WebhookSpec) -> Result<Written<()>> {
@@ -58,7 +65,7 @@ pub async fn add(cx: &Cx, cluster: Id, policy: Id, spec: WebhookSpec) -> Result<
     .await
 }
 
-/// A mask for the value of a header keeps the stored one.
+/// A mask for the value of a header or for the secret keeps the stored one.
 pub async fn replace(
     cx: &Cx,
     cluster: Id,
@@ -135,8 +142,20 @@ pub(crate) async fn views(app: &App, tx: &mut Tx, policies: &[Id]) -> Result<Vec
 }
 
 async fn find(change: &mut Change<'_>, policy: Id, id: Id) -> Result<Stored> {
-    let row = alert_webhook::find(change.tx, policy, id).await?;
-    opened(&change.app, row.ok_or_else(|| Error::not_found("webhook"))?)
+    let found = known(&change.app, change.tx, policy, id).await?;
+    found.ok_or_else(|| Error::not_found("webhook"))
+}
+
+/// The webhook of a policy with all its secrets, if there is one of this id.
+pub(crate) async fn known(app: &App, tx: &mut Tx, policy: Id, id: Id) -> Result<Option<Stored>> {
+    let row = alert_webhook::find(tx, policy, id).await?;
+    row.map(|row| opened(app, row)).transpose()
+}
+
+/// All webhooks of a policy with all their secrets, oldest first.
+pub(crate) async fn of_policy(app: &App, tx: &mut Tx, policy: Id) -> Result<Vec<Stored>> {
+    let rows = alert_webhook::of_policies(tx, &[policy]).await?;
+    rows.into_iter().map(|row| opened(app, row)).collect()
 }
 
 fn opened(app: &App, row: WebhookRow) -> Result<Stored> {
@@ -157,11 +176,15 @@ fn masked(spec: &WebhookSpec) -> WebhookSpec {
     for header in &mut spec.headers {
         MASK.clone_into(&mut header.value);
     }
+    spec.secret = spec.secret.map(|_| MASK.to_owned());
     spec
 }
 
-/// Puts stored header values back in the place of masks.
+/// Puts stored values back in the place of masks.
 fn restore(spec: &mut WebhookSpec, stored: &WebhookSpec) {
+    if spec.secret.as_deref() == Some(MASK) {
+        spec.secret.clone_from(&stored.secret);
+    }
     for header in spec.headers.iter_mut().filter(|header| header.value == MASK) {
         if let Some(known) = named(stored, &header.name) {
             known.value.clone_into(&mut header.value);
@@ -209,8 +232,28 @@ fn violations(spec: &WebhookSpec, stored: Option<&WebhookSpec>) -> Vec<Violation
             found.push(Violation::new(value, rule, "\"Bearer a-token\""));
         }
     }
+    found.extend(secret_violation(spec, stored));
     found.extend(alert_template::violation("template", &spec.template));
     found
+}
+
+/// A masked secret may go along to another host: it is a key, and is not sent.
+fn secret_violation(spec: &WebhookSpec, stored: Option<&WebhookSpec>) -> Option<Violation> {
+    let secret = spec.secret.as_deref()?;
+    let rule = if secret == MASK {
+        let known = stored.is_some_and(|stored| stored.secret.is_some());
+        if known {
+            return None;
+        }
+        format!("must be the value itself: `{MASK}` stands for none here")
+    } else if secret.len() < SECRET_BYTES_MIN {
+        format!("must be at least {SECRET_BYTES_MIN} characters long")
+    } else if post::key(secret).is_none() {
+        format!("must have base64 behind `{}`", post::SECRET_PREFIX)
+    } else {
+        return None;
+    };
+    Some(Violation::new("secret", rule, "\"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\""))
 }
 
 /// Where a URL leads, read as the client that posts will read it; an error is the rule it breaks.
@@ -293,6 +336,7 @@ mod tests {
             skip_tls_verify: false,
             headers: vec![WebhookHeader { name: "X-Key".into(), value: value.into() }],
             template: "{{.Title}}".into(),
+            secret: None,
         }
     }
 

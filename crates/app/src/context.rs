@@ -11,6 +11,7 @@ use gantry_store::{Db, Tx};
 use rustls::server::danger::ClientCertVerifier;
 
 use crate::access::Access;
+use crate::alerting::{self, Alerting};
 use crate::audit::ChainKey;
 use crate::billing::{Billing, Plans, StripeOptions};
 use crate::ca::{Ca, ServerIdentity};
@@ -61,6 +62,8 @@ pub struct Config {
     pub metrics_remote: metrics::RemoteOptions,
     /// The identity provider that people may sign in with.
     pub oidc: Option<Settings>,
+    /// How alerts are evaluated and sent.
+    pub alerting: alerting::Options,
 }
 
 impl Config {
@@ -81,6 +84,7 @@ impl Config {
             metrics: metrics::Options::default(),
             metrics_remote: metrics::RemoteOptions::default(),
             oidc: None,
+            alerting: alerting::Options::default(),
         }
     }
 }
@@ -117,6 +121,7 @@ pub struct Parts {
     pub(crate) metrics: Metrics,
     pub(crate) telemetry: Telemetry,
     pub(crate) oidc: Option<Oidc>,
+    pub(crate) alerting: Alerting,
     ids: IdSource,
 }
 
@@ -174,6 +179,7 @@ impl App {
             mailer: Mailer::new(config.smtp.as_ref())?,
             compat_go_sdk: config.compat_go_sdk,
             oidc: config.oidc.map(Oidc::new).transpose()?,
+            alerting: Alerting::new(config.alerting),
             db,
             sealer,
             key_file,

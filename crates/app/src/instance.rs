@@ -80,6 +80,20 @@ pub(crate) fn is_shadow(known: &BTreeSet<String>, source: &str, ip: &str) -> boo
     Source::named(source) == Source::Connection && known.contains(ip)
 }
 
+/// Every instance of a cluster by its last word, connections of known ones left out.
+pub(crate) async fn known(tx: &mut Tx, cluster: Id) -> Result<Vec<(Heartbeat, InstanceRow)>> {
+    let mut known = Vec::new();
+    for row in instance::list(tx, cluster).await? {
+        let report: Heartbeat = serde_json::from_str(&row.report).map_err(Error::internal)?;
+        known.push((report, row));
+    }
+    let is_connection = |row: &InstanceRow| Source::named(&row.source) == Source::Connection;
+    let named = known.iter().filter(|(_, row)| !is_connection(row));
+    let named: BTreeSet<String> = named.map(|(report, _)| report.ip.clone()).collect();
+    known.retain(|(report, row)| !is_connection(row) || !named.contains(&report.ip));
+    Ok(known)
+}
+
 /// A gateway that does not report, and what is known of it.
 #[derive(Clone, Debug)]
 pub struct Noticed {

@@ -12,6 +12,7 @@ pub mod alert_policy;
 mod alert_template;
 mod alert_trigger;
 pub mod alert_webhook;
+pub mod alerting;
 pub mod api;
 pub mod application;
 pub mod audit;

@@ -84,6 +84,11 @@ impl Mailer {
         Ok(Self(Some(Sender { transport: transport.build(), from })))
     }
 
+    /// Whether there is a server to send mail.
+    pub(crate) fn is_configured(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Hands a mail to the server and waits until it has taken it.
     pub(crate) async fn send(&self, mail: Mail) -> Result<Delivery> {
         let Some(Sender { transport, from }) = &self.0 else { return Ok(Delivery::NotConfigured) };

@@ -47,6 +47,13 @@ pub struct AlertPolicyBasicInfo {
     /// Seconds between checks.
     pub check_interval: u32,
     pub severity: Severity,
+    /// Whether an alert is told once, when its conditions begin to hold, and not again at each check
+    /// that finds them holding still.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suppress_repeats: bool,
+    /// Addresses that get alerts by e-mail, beside webhooks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub emails: Vec<String>,
 }
 
 /// Contract, schema `AlertPolicyDisabled`.
@@ -79,6 +86,22 @@ pub enum TriggerCondition {
     ControlPlaneCertificateWillExpireIn(ThresholdCondition),
     GatewayCertificateWillExpireIn(ThresholdCondition),
     GatewayInstanceOffline(ThresholdCondition),
+}
+
+impl TriggerCondition {
+    /// Name of the event, as conditions and templates spell it.
+    #[must_use]
+    pub fn event(&self) -> &'static str {
+        match self {
+            Self::NumberOfStatusCode(_) => "number_of_status_code",
+            Self::RatioOfStatusCode(_) => "ratio_of_status_code",
+            Self::ControlPlaneCertificateWillExpireIn(_) => {
+                "control_plane_certificate_will_expire_in"
+            }
+            Self::GatewayCertificateWillExpireIn(_) => "gateway_certificate_will_expire_in",
+            Self::GatewayInstanceOffline(_) => "gateway_instance_offline",
+        }
+    }
 }
 
 /// Names of the events, as conditions and templates spell them.
@@ -124,6 +147,19 @@ pub enum Comparison {
     LessEqual,
     LessThan,
     Equal,
+}
+
+impl Comparison {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LargerEqual => "larger_equal",
+            Self::LargerThan => "larger_than",
+            Self::LessEqual => "less_equal",
+            Self::LessThan => "less_than",
+            Self::Equal => "equal",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,10 +216,44 @@ pub struct AlertPolicy {
     #[serde(flatten)]
     pub triggers: Option<TriggerSettings>,
     pub webhooks: Vec<Webhook>,
+    pub evaluation: Evaluation,
     /// Unix seconds.
     pub create_at: i64,
     /// Unix seconds.
     pub update_at: i64,
+}
+
+/// What checks of a policy have found; all times in Unix seconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Evaluation {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checked_at: Option<i64>,
+    /// Absent while the policy is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_check_at: Option<i64>,
+    /// Since when every check has found the conditions met.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub firing_since: Option<i64>,
+    /// Why the last check came to no result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// How often a policy would have told an alert, by what is known of the last days.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BackTest {
+    /// First and last moment that was looked at, Unix seconds.
+    pub start: i64,
+    pub end: i64,
+    /// Moments that were looked at, one at each interval.
+    pub checks: u64,
+    /// Alerts that would have been told.
+    pub fired: u64,
+    /// The newest of their times, oldest first, Unix seconds.
+    pub times: Vec<i64>,
+    /// In words, why the newest of them would have been told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 #[cfg(test)]
@@ -200,6 +270,7 @@ mod tests {
         });
         let read: TriggerCondition = serde_json::from_value(condition.clone()).unwrap();
         assert!(matches!(read, TriggerCondition::GatewayInstanceOffline(_)));
+        assert_eq!(read.event(), condition["event"]);
         assert_eq!(serde_json::to_value(read).unwrap(), condition);
     }
 }

@@ -23,6 +23,9 @@ pub struct WebhookSpec {
     pub headers: Vec<WebhookHeader>,
     /// Body of the request, a Go text template.
     pub template: String,
+    /// Signs requests; without one they are not signed. Shown to nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
 }
 
 impl std::fmt::Debug for WebhookSpec {
@@ -55,4 +58,15 @@ pub struct Webhook {
     pub create_at: i64,
     /// Unix seconds.
     pub update_at: i64,
+}
+
+/// What came of a request that was sent to try a webhook out.
+#[derive(Clone, Debug, Serialize)]
+pub struct WebhookTrial {
+    /// 0 failed, 1 delivered.
+    pub status: u8,
+    /// What was sent; the values of headers are masked.
+    pub http_request: String,
+    /// What came back, or why nothing did.
+    pub http_response: String,
 }

@@ -1,10 +1,11 @@
 //! Alert policies of a cluster, with their triggers and webhooks.
 
-use gantry_app::{alert_policy, alert_webhook};
+use gantry_app::{alert_policy, alert_webhook, alerting};
 use gantry_model::alert_policy::{
-    AlertPolicy, AlertPolicyBasicInfo, AlertPolicyCreate, AlertPolicyDisabled, TriggerSettings,
+    AlertPolicy, AlertPolicyBasicInfo, AlertPolicyCreate, AlertPolicyDisabled, BackTest,
+    TriggerSettings,
 };
-use gantry_model::alert_webhook::WebhookSpec;
+use gantry_model::alert_webhook::{WebhookSpec, WebhookTrial};
 use gantry_model::{Id, Page};
 use serde::Deserialize;
 
@@ -101,4 +102,18 @@ pub async fn delete_webhook(
     Params(OfWebhook { cluster_id, policy_id, webhook_id }): Params<OfWebhook>,
 ) -> Reply<()> {
     Ok(Answer::done(alert_webhook::delete(&cx, cluster_id, policy_id, webhook_id).await?))
+}
+
+pub async fn try_webhook(
+    Caller(cx): Caller,
+    Params(OfWebhook { cluster_id, policy_id, webhook_id }): Params<OfWebhook>,
+) -> Reply<WebhookTrial> {
+    Ok(Answer::new(alerting::trial(&cx, cluster_id, policy_id, webhook_id).await?))
+}
+
+pub async fn back_test(
+    Caller(cx): Caller,
+    Params(OfPolicy { cluster_id, policy_id }): Params<OfPolicy>,
+) -> Reply<BackTest> {
+    Ok(Answer::new(alerting::back_test(&cx, cluster_id, policy_id).await?))
 }

@@ -154,6 +154,8 @@ pub fn routes() -> Vec<Route> {
         op("addAlertPolicyWebhook",           alert_policy::add_webhook),
         op("updateAlertPolicyWebhook",        alert_policy::replace_webhook),
         op("deleteAlertPolicyWebhook",        alert_policy::delete_webhook),
+        op("testAlertPolicyWebhook",          alert_policy::try_webhook),
+        op("backTestAlertPolicy",             alert_policy::back_test),
         op("listAlertHistories",              alert_history::list),
         op("getAlertHistory",                 alert_history::get),
 

@@ -1,4 +1,4 @@
-//! Alerts that were sent.
+//! Alerts that were sent or are to be sent.
 
 use gantry_model::{Id, ListQuery, Result, Timestamp};
 
@@ -15,6 +15,8 @@ pub struct AlertHistoryRow {
     pub search_text: String,
     pub delivery_sealed: String,
     pub created_at: Timestamp,
+    /// When it is to be sent, or sent again; `None` once that is over.
+    pub due_at: Option<Timestamp>,
 }
 
 fn history(row: &Row) -> Result<AlertHistoryRow> {
@@ -24,10 +26,11 @@ fn history(row: &Row) -> Result<AlertHistoryRow> {
         search_text: row.text("search_text")?,
         delivery_sealed: row.text("delivery_sealed")?,
         created_at: row.time("created_at")?,
+        due_at: row.time_or_null("due_at")?,
     })
 }
 
-/// One page of a cluster's history. Entries never change: both orders of the contract are one.
+/// One page of a cluster's history. Entries have one time: both orders of the contract are one.
 pub async fn list(
     tx: &mut Tx,
     cluster: Id,
@@ -52,12 +55,55 @@ pub async fn find(tx: &mut Tx, cluster: Id, id: Id) -> Result<Option<AlertHistor
 
 pub async fn insert(tx: &mut Tx, row: &AlertHistoryRow) -> Result<()> {
     tx.run(
-        "INSERT INTO alert_histories (id, cluster_id, search_text, delivery_sealed, created_at)
-         VALUES ($1, $2, $3, $4, $5)",
-        vals![row.id, row.cluster_id, &row.search_text, &row.delivery_sealed, row.created_at],
+        "INSERT INTO alert_histories (id, cluster_id, search_text, delivery_sealed, created_at,
+             due_at)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+        vals![
+            row.id,
+            row.cluster_id,
+            &row.search_text,
+            &row.delivery_sealed,
+            row.created_at,
+            row.due_at,
+        ],
     )
     .await?;
     Ok(())
+}
+
+/// What is to be sent by now, the most overdue first.
+pub async fn due(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<AlertHistoryRow>> {
+    let rows = tx
+        .all(
+            "SELECT * FROM alert_histories WHERE due_at <= $1 ORDER BY due_at, id LIMIT $2",
+            vals![now, limit],
+        )
+        .await?;
+    rows.iter().map(history).collect()
+}
+
+/// Puts an entry that is due off until `later`; `false` if somebody else has it in hand.
+pub async fn claim(tx: &mut Tx, row: &AlertHistoryRow, later: Timestamp) -> Result<bool> {
+    let changed = tx
+        .run(
+            "UPDATE alert_histories SET due_at = $3 WHERE id = $1 AND due_at = $2",
+            vals![row.id, row.due_at, later],
+        )
+        .await?;
+    Ok(changed > 0)
+}
+
+/// Notes what became of an attempt that was claimed until `claimed`. Nothing changes if the claim
+/// has ended and somebody else has it in hand.
+pub async fn settle(tx: &mut Tx, row: &AlertHistoryRow, claimed: Timestamp) -> Result<bool> {
+    let changed = tx
+        .run(
+            "UPDATE alert_histories SET delivery_sealed = $3, due_at = $4
+             WHERE id = $1 AND due_at = $2",
+            vals![row.id, claimed, &row.delivery_sealed, row.due_at],
+        )
+        .await?;
+    Ok(changed > 0)
 }
 
 /// Forgets what was sent before `time`.

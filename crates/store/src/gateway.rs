@@ -41,6 +41,27 @@ pub async fn insert_certificate(tx: &mut Tx, row: &GatewayCertificateRow) -> Res
     Ok(())
 }
 
+/// Certificates of a cluster that its gateways showed with their last heartbeats and, while none has
+/// shown any, the newest that was made; no revoked ones. The first to end comes first.
+pub async fn certificates_in_use(tx: &mut Tx, cluster: Id) -> Result<Vec<GatewayCertificateRow>> {
+    let rows = tx
+        .all(
+            "SELECT * FROM gateway_certificates g
+             WHERE g.cluster_id = $1 AND g.revoked_at IS NULL AND (
+                 EXISTS (SELECT 1 FROM instances i
+                         WHERE i.cluster_id = $1 AND i.certificate = g.serial)
+                 OR (NOT EXISTS (SELECT 1 FROM instances i
+                                 WHERE i.cluster_id = $1 AND i.certificate IS NOT NULL)
+                     AND NOT EXISTS (SELECT 1 FROM gateway_certificates n
+                                     WHERE n.cluster_id = $1 AND n.revoked_at IS NULL
+                                         AND n.created_at > g.created_at)))
+             ORDER BY g.not_after, g.serial",
+            vals![cluster],
+        )
+        .await?;
+    rows.iter().map(certificate).collect()
+}
+
 /// Whether the cluster had the certificate; a second call keeps the first time.
 pub async fn revoke_certificate(
     tx: &mut Tx,

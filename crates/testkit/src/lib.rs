@@ -1,5 +1,5 @@
 //! What tests share: the real binary as a child process, databases to throw away, an HTTP client, a
-//! mail server, an identity provider, a Redis, a Prometheus.
+//! mail server, a receiver of webhooks, an identity provider, a Redis, a Prometheus.
 //!
 //! Only for tests: everything panics with a readable sentence when it fails.
 
@@ -11,6 +11,7 @@ pub mod identity_provider;
 pub mod origin;
 pub mod process;
 pub mod prometheus;
+pub mod receiver;
 pub mod redis;
 pub mod smtp;
 
@@ -20,5 +21,6 @@ pub use identity_provider::{Browser, IdentityProvider};
 pub use origin::Origin;
 pub use process::Process;
 pub use prometheus::Prometheus;
+pub use receiver::Receiver;
 pub use redis::Redis;
 pub use smtp::MailServer;

@@ -3,6 +3,7 @@
 use std::future::IntoFuture as _;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use gantry_app::billing::{Plans, StripeOptions};
 use gantry_app::compat::GoSdk;
@@ -18,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Failure, Outcome, runtime};
 use crate::lifecycle::shutdown_on_signal;
 use crate::options::{
-    BillingOptions, GoSdkMode, MetricsOptions, OidcOptions, OwnerOptions, ServerOptions,
-    SiteOptions, SmtpTlsMode, StoreOptions,
+    AlertOptions, BillingOptions, GoSdkMode, MetricsOptions, OidcOptions, OwnerOptions,
+    ServerOptions, SiteOptions, SmtpTlsMode, StoreOptions,
 };
 use crate::ready::Ready;
 
@@ -78,6 +79,7 @@ impl Server {
         config.gateway_endpoint =
             options.advertise_dp.clone().unwrap_or_else(|| reachable(dp_address).to_string());
         keep(&mut config, &options.metrics)?;
+        config.alerting = alerting(&options.alerts);
         let app = App::open(config).await?;
 
         let mut tasks = JoinSet::new();
@@ -105,6 +107,11 @@ impl Server {
         let keeping = gantry_app::metrics::keep(app.clone(), shutdown.clone());
         tasks.spawn(async {
             keeping.await;
+            Ok(())
+        });
+        let alerts = gantry_app::alerting::run(app.clone(), shutdown.clone());
+        tasks.spawn(async {
+            alerts.await;
             Ok(())
         });
         let metrics = metrics_address;
@@ -138,6 +145,15 @@ pub fn config(store: &StoreOptions) -> Config {
     config.master_key = master_key.map(Secret::new);
     config.clock = Clock::system();
     config
+}
+
+/// How alerts are evaluated and sent.
+fn alerting(options: &AlertOptions) -> gantry_app::alerting::Options {
+    let AlertOptions { webhook_allow_networks, alert_interval_ms } = options.clone();
+    gantry_app::alerting::Options {
+        allowed_networks: webhook_allow_networks,
+        interval: alert_interval_ms.map(Duration::from_millis),
+    }
 }
 
 /// Takes over who pays for what.

@@ -18,11 +18,11 @@ pub struct Installation {
     /// Fixed after the first start, so that gateways find the server again.
     api: String,
     dp: String,
+    /// More of the server's command line.
+    arguments: Vec<String>,
     pub server: Option<Process>,
     pub token: String,
     pub cluster: String,
-    /// More of the server's command line.
-    more: Vec<String>,
 }
 
 impl Installation {
@@ -31,17 +31,17 @@ impl Installation {
     }
 
     /// The same with more on the server's command line.
-    pub async fn start_with(database: Database, more: &[&str]) -> Self {
+    pub async fn start_with(database: Database, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut installation = Self {
             folder,
             database,
             api: "127.0.0.1:0".into(),
             dp: "127.0.0.1:0".into(),
+            arguments: arguments.iter().map(|one| (*one).to_owned()).collect(),
             server: None,
             token: String::new(),
             cluster: String::new(),
-            more: more.iter().map(|word| (*word).to_owned()).collect(),
         };
         installation.start_server().await;
         installation.sign_in().await;
@@ -54,15 +54,30 @@ impl Installation {
         let mut arguments =
             vec!["server", "--data", &data, "--listen-api", &self.api, "--listen-dp", &self.dp];
         arguments.extend(["--listen-metrics", "127.0.0.1:0"]);
-        arguments.extend(self.more.iter().map(String::as_str));
         if let Some(url) = self.database.url() {
             arguments.extend(["--database", url]);
         }
+        arguments.extend(self.arguments.iter().map(String::as_str));
         let owner = [("GANTRY_ADMIN_EMAIL", EMAIL), ("GANTRY_ADMIN_PASSWORD", PASSWORD)];
         let server = Process::start_with(BINARY, &arguments, &owner, self.folder.path()).await;
         self.api = strip(server.address("api"));
         self.dp = strip(server.address("dp"));
         self.server = Some(server);
+    }
+
+    /// Another server on the same PostgreSQL, with a folder and ports of its own.
+    pub async fn second_server(&self) -> Process {
+        let folder = self.folder.path().join("second");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let key = self.folder.path().join("data").join("master.key");
+        std::fs::copy(key, folder.join("master.key")).expect("a key");
+        let data = folder.display().to_string();
+        let anywhere = "127.0.0.1:0";
+        let url = self.database.url().expect("PostgreSQL");
+        let mut arguments = vec!["server", "--data", &data, "--database", url];
+        arguments.extend(["--listen-api", anywhere, "--listen-dp", anywhere]);
+        arguments.extend(self.arguments.iter().map(String::as_str));
+        Process::start(BINARY, &arguments, self.folder.path()).await
     }
 
     /// SIGKILL for the server.

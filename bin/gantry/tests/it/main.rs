@@ -4,6 +4,7 @@
 
 mod admin;
 mod agent;
+mod alerts;
 mod canary_release;
 mod dev;
 mod faults;

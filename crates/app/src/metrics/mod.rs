@@ -5,6 +5,7 @@
 //! they share a server that speaks Prometheus: what is kept goes there too (`remote_write`), and is
 //! asked for there (`remote_query`).
 
+mod counts;
 mod formula;
 mod own;
 mod promql;
@@ -26,6 +27,7 @@ use gantry_store::cluster;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use counts::{Answers, answers, sightings};
 pub use gantry_metrics::Options;
 pub use query::query;
 pub use remote::RemoteOptions;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod alerting;
 mod audit;
 mod consumer_jwt;
 mod feed;

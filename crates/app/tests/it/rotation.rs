@@ -30,18 +30,20 @@ async fn alert(bench: &Bench) -> (Id, Id) {
         skip_tls_verify: false,
         headers: Vec::new(),
         template: "{{.Title}}".into(),
+        secret: None,
     };
     alert_webhook::add(&bench.cx, bench.cluster(), policy, webhook).await.unwrap();
     let delivery = Delivery {
         alert_policy_id: policy,
         alert_policy_name: "errors".into(),
-        webhook_id: policy,
+        webhook_id: Some(policy),
         webhook_name: "chat".into(),
         severity: Severity::Low,
         description: String::new(),
         status: 1,
         http_request: "POST".into(),
         http_response: "204".into(),
+        attempts: Vec::new(),
     };
     let (app, cluster) = (&bench.app, bench.cluster());
     let history = alert_history::record(app, cluster, app.now(), &delivery).await.unwrap();

@@ -12,13 +12,14 @@ fn sent(policy: &str, webhook: &str, status: u8) -> Delivery {
     Delivery {
         alert_policy_id: policy.parse().unwrap(),
         alert_policy_name: "errors".into(),
-        webhook_id: "7".parse().unwrap(),
+        webhook_id: Some("7".parse().unwrap()),
         webhook_name: webhook.into(),
         severity: Severity::High,
         description: "5xx rises".into(),
         status,
         http_request: "POST /hook".into(),
         http_response: "204".into(),
+        attempts: Vec::new(),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::harness::on_both;
 /// A webhook with a secret in a header.
 pub fn webhook(name: &str) -> Value {
     json!({
-        "name": name, "url": "https://example.com/hook", "skip_tls_verify": false,
+        "name": name, "url": "http://127.0.0.1:9/hook", "skip_tls_verify": false,
         "headers": [{ "name": "Authorization", "value": "Bearer hush" }],
         "template": "{{.Title}}: {{range .AlertEvents}}{{.Summary}} {{end}}",
     })

@@ -7,6 +7,7 @@ mod acl;
 mod alert_history;
 mod alert_policy;
 mod alert_webhook;
+mod alerting;
 mod api;
 mod application;
 mod authorization;

@@ -247,7 +247,8 @@ async fn alerts(story: &mut Story<'_>) {
     story.ids.insert("webhook_id", hook);
     story.call("updateAlertPolicyWebhook", Some(webhook("chat"))).await;
     story.call("updateAlertPolicyDisabled", Some(json!({ "disabled": false }))).await;
-    story.all(&["listAlertPolicies", "deleteAlertPolicyWebhook", "listAlertHistories"]).await;
+    story.all(&["testAlertPolicyWebhook", "backTestAlertPolicy", "listAlertPolicies"]).await;
+    story.all(&["deleteAlertPolicyWebhook", "listAlertHistories"]).await;
     // Deliveries are remembered in the owner's first cluster.
     let sent = delivery(story.server, &story.ids["alert_policies_id"]).await;
     let second = story.ids.insert("cluster_id", story.person.cluster.clone()).unwrap();
