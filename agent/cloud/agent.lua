@@ -29,6 +29,8 @@ local state = {
     run_id = nil, told = nil, failing = false, next_beat = 0, interval = HEARTBEAT_S, saved = nil,
     metrics = false, next_metrics = 0, metrics_interval = METRICS_S,
     metrics_size = METRICS_BYTES_MAX, round = 0, resyncs = nil,
+    -- Calls that answered heartbeats of this run have told.
+    calls = 0,
 }
 agent.state = state
 
@@ -104,6 +106,8 @@ local function report(settings, revision, reachable, calls)
         domain = settings.sni or "",
         version = "APISIX/" .. require("apisix.core.version").VERSION,
         api_calls = calls,
+        -- What a heartbeat told whose answer was lost is in it again, and is not counted again.
+        api_calls_total = state.calls + calls,
         etcd_reachable = reachable,
         config_version = revision,
         -- An empty table would go out as an object.
@@ -159,6 +163,7 @@ function agent.beat()
     state.failing = false
     state.told = revision
     shared():incr("calls", -calls, 0)
+    state.calls = state.calls + calls
     obey(answer.payload)
     state.next_beat = ngx.now() + state.interval
     save(settings, answer.payload.config_version)
