@@ -168,7 +168,8 @@ pub async fn report(
         };
         let outcome = store.append_and_show(id, &report, |kept| {
             if let Some(remote) = &app.metrics.remote_write {
-                remote.push(kept.map(|(key, time, value)| (id, key.clone(), time, value)));
+                let recent = kept.filter(|(_, at, _)| time - at <= remote_write::TOO_OLD);
+                remote.push(recent.map(|(key, time, value)| (id, key.clone(), time, value)));
             }
         })?;
         app.metrics.count(&outcome, refused);

@@ -34,6 +34,9 @@ const WAITING_MAX: usize = 500_000;
 const REQUEST_SAMPLES_MAX: usize = 5_000;
 /// A refused request of more samples is tried again in halves: one sample spoils not all.
 const HALVED_MIN: usize = 64;
+/// Samples that are older than the report they are inferred from by more than this, in milliseconds,
+/// are not sent: Prometheus refuses what is an hour behind its newest, and all that comes with it.
+pub(super) const TOO_OLD: i64 = 30 * 60_000;
 /// Waits between tries, doubled from the first up to the last.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 /// How often it says that it is alive when nothing waits.

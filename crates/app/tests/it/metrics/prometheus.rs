@@ -126,6 +126,25 @@ async fn both_answer_the_same() {
     other.stop().await;
 }
 
+/// The zeros at which its counters began are too old for a Prometheus that has heard of others since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_comes_back_after_hours_is_not_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let prometheus = Prometheus::start(folder.path()).await;
+    let (own, remote) =
+        (Bench::new(Database::Sqlite).await, Remote::start(&prometheus.url("")).await);
+    let plan = Plan { seconds: 3 * HOUR, restarts: vec![(1, 700)], silences: vec![(1, 600..9000)] };
+    let traffic = play(&plan);
+    pass(&[&own, &remote.bench], &traffic.reports).await;
+    remote.until("all samples arrive", |state| state.waiting == 0).await;
+    assert_eq!(remote.state().refused, 0);
+    let question = Question { start: 9600, end: 3 * HOUR, step: 60, ..Question::default() };
+    let found = ask(&remote.bench, MetricType::ApiRequests, &question).await;
+    let expected = ask(&own, MetricType::ApiRequests, &question).await;
+    same("requests since it is back", &found, &expected);
+    remote.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn reports_do_not_wait_for_a_server_that_is_down() {
     let folder = tempfile::tempdir().unwrap();
