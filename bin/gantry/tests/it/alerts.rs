@@ -124,7 +124,8 @@ async fn tell_through_a_kill(database: Database) {
     let received = received(&receiver);
     let entries: Vec<String> = history(&gantry).await.iter().map(|one| text(&one["id"])).collect();
     assert_eq!(received.keys().collect::<BTreeSet<_>>(), entries.iter().collect());
-    assert!(received.values().all(|times| (1..=2).contains(times)), "{received:?}");
+    // An attempt that was held for ten seconds has been given up and repeated before, too.
+    assert!(received.values().all(|times| (1..=3).contains(times)), "{received:?}");
 }
 
 /// Good for five more days.
