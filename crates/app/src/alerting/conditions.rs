@@ -115,7 +115,7 @@ fn number(condition: &StatusCodeCondition, facts: &Facts) -> Option<Event> {
         let StatusCodeWindow { http_status_code: code, duration, unit } = &condition.event_config;
         let span = span(*duration, *unit);
         let what = format!("{found} answers with status {code} in the last {span}");
-        told(what, condition.operator, condition.value, "answers")
+        told(&what, condition.operator, condition.value, "answers")
     })
 }
 
@@ -128,7 +128,7 @@ fn ratio(condition: &StatusCodeCondition, facts: &Facts) -> Option<Event> {
         let (span, all) = (span(*duration, *unit), all.round());
         let what =
             format!("{percent:.1} percent of {all} answers in the last {span} had status {code}");
-        told(what, condition.operator, condition.value, "percent")
+        told(&what, condition.operator, condition.value, "percent")
     })
 }
 
@@ -181,7 +181,7 @@ fn expiry(
     };
     let names = names(found.iter().map(|one| &one.name));
     let what = format!("the {noun} {names} {when}, on {}", date(first.not_after));
-    Some(told(what, condition.operator, condition.value, unit(condition.value_unit)))
+    Some(told(&what, condition.operator, condition.value, unit(condition.value_unit)))
 }
 
 /// Silence is counted in whole units for `equal`, which would else never be hit. Instances that are
@@ -205,11 +205,11 @@ fn offline(condition: &ThresholdCondition, facts: &Facts) -> Option<Event> {
     let names = names(found.iter().map(|one| &one.name));
     let silence = lasting(silence(first));
     let what = format!("the gateway instance {names} has not been heard of for {silence}");
-    Some(told(what, condition.operator, condition.value, unit(condition.value_unit)))
+    Some(told(&what, condition.operator, condition.value, unit(condition.value_unit)))
 }
 
 /// An event in words that fit into the JSON of a message as they are.
-fn told(what: String, operator: Comparison, value: i64, unit: &str) -> Event {
+fn told(what: &str, operator: Comparison, value: i64, unit: &str) -> Event {
     let than = match operator {
         Comparison::LargerEqual => "at least",
         Comparison::LargerThan => "more than",

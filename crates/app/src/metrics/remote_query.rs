@@ -56,10 +56,10 @@ impl RemoteQuery {
         let request = self.0.post("/api/v1/query_range");
         let kind = "application/x-www-form-urlencoded";
         let request = request.header(reqwest::header::CONTENT_TYPE, kind).body(body);
-        let mut response = request.send().await.map_err(failed)?;
+        let mut response = request.send().await.map_err(|error| failed(&error))?;
         let status = response.status();
         let mut bytes = Vec::new();
-        while let Some(part) = response.chunk().await.map_err(failed)? {
+        while let Some(part) = response.chunk().await.map_err(|error| failed(&error))? {
             if bytes.len() + part.len() > ANSWER_BYTES_MAX {
                 return Err(too_much(range));
             }
@@ -103,6 +103,6 @@ fn decimal(milliseconds: i64) -> String {
     format!("{}.{:03}", milliseconds.div_euclid(1000), milliseconds.rem_euclid(1000))
 }
 
-fn failed(error: reqwest::Error) -> Error {
-    Error::internal(format!("metrics server: {}", super::remote::reason(&error)))
+fn failed(error: &reqwest::Error) -> Error {
+    Error::internal(format!("metrics server: {}", super::remote::reason(error)))
 }
