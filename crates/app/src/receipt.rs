@@ -27,8 +27,9 @@ const KEEP_REVISIONS: i64 = 1000;
 const POLL: Duration = Duration::from_millis(500);
 
 /// A look costs the more the more gateways there are, and each of them wakes: the pause after one is
-/// so many times as long as it took.
+/// so many times as long as it took, within bounds: on a busy server looks take long for other reasons.
 const PAUSE: u32 = 4;
+const PAUSE_MAX: Duration = Duration::from_millis(20);
 
 /// Most gateways that a delivery names.
 const MISSING_MAX: usize = 100;
@@ -144,7 +145,8 @@ pub(crate) async fn wait(app: &App, cluster: Id, number: i64, wait: Wait) -> Del
         if delivery.outcome != Outcome::Timeout || Instant::now() >= deadline {
             return delivery;
         }
-        tokio::time::sleep_until(deadline.min(Instant::now() + begin.elapsed() * PAUSE)).await;
+        let pause = (begin.elapsed() * PAUSE).min(PAUSE_MAX);
+        tokio::time::sleep_until(deadline.min(Instant::now() + pause)).await;
         // Woken or not: both lead to the next look.
         let _ = tokio::time::timeout_at(deadline.min(begin + POLL), woken.changed()).await;
     }
