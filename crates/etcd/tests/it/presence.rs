@@ -17,7 +17,7 @@ async fn until(
     let cx = Cx::system(&gateways.app, "test");
     let look = async {
         loop {
-            let list = instance::list(&cx, cluster.id).await.unwrap().list;
+            let list = instance::list(&cx, cluster.id).await.expect("instances").list;
             if wanted(&list) {
                 return list;
             }
@@ -40,7 +40,7 @@ async fn an_open_watch_is_an_instance_on_postgres() {
 async fn an_open_watch_is_an_instance(database: Database) {
     let gateways = Gateways::start_on(database).await;
     let (cluster, other) = (gateways.cluster().await, gateways.cluster().await);
-    let mut http = Http::connect(&gateways, Some(&cluster.bundle)).await.unwrap();
+    let mut http = Http::connect(&gateways, Some(&cluster.bundle)).await.expect("a connection");
     let mut lines = http.stream("/v3/watch", &watch("/apisix/", "/apisix0", 0)).await;
     assert_eq!(lines.result().await["created"], true);
     let seen = until(&gateways, &cluster, |list| !list.is_empty()).await;
@@ -50,7 +50,7 @@ async fn an_open_watch_is_an_instance(database: Database) {
     assert_eq!(seen[0].behind, None, "nobody knows which revision it uses");
 
     // What it writes about itself says more, and it is the same one.
-    let mut writer = Http::connect(&gateways, Some(&cluster.bundle)).await.unwrap();
+    let mut writer = Http::connect(&gateways, Some(&cluster.bundle)).await.expect("a connection");
     let granted = writer.post("/v3/lease/grant", &json!({"TTL": 60, "ID": 0})).await;
     let info = json!({"id": "0c1e", "hostname": "edge", "version": "3.9.1", "boot_time": 1_700_000_000,
         "etcd_version": "3.4.0"});
@@ -64,7 +64,7 @@ async fn an_open_watch_is_an_instance(database: Database) {
     assert_eq!(seen[0].run_id, "1700000000");
     let revision = cluster.add("ann").await;
     let cx = Cx::system(&gateways.app, "test");
-    let told = receipt::receipts(&cx, cluster.id, revision).await.unwrap().list;
+    let told = receipt::receipts(&cx, cluster.id, revision).await.expect("receipts").list;
     assert_eq!((told.len(), told[0].state), (1, ReceiptState::Unknown), "it acknowledges nothing");
     assert!(until(&gateways, &other, |_| true).await.is_empty());
 }

@@ -79,7 +79,7 @@ impl Reference {
                 let family = "apisix_nginx_http_current_connections";
                 self.sum(&question, family, Some("state"), |samples, end| {
                     let inside = |(time, _): &&(f64, f64)| end - window < *time && *time <= end;
-                    samples.iter().filter(inside).next_back().map(|(_, value)| *value)
+                    samples.iter().rfind(inside).map(|(_, value)| *value)
                 })
             }
         }
