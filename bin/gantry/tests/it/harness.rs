@@ -76,6 +76,7 @@ impl Installation {
         let url = self.database.url().expect("PostgreSQL");
         let mut arguments = vec!["server", "--data", &data, "--database", url];
         arguments.extend(["--listen-api", anywhere, "--listen-dp", anywhere]);
+        arguments.extend(["--listen-metrics", anywhere]);
         arguments.extend(self.arguments.iter().map(String::as_str));
         Process::start(BINARY, &arguments, self.folder.path()).await
     }

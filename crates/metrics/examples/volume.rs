@@ -1,5 +1,5 @@
 //! Bytes per sample and speed of writing and asking: a day of gateways with steady traffic on some of
-//! their routes. `cargo run --release -p gantry-metrics --example measure`
+//! their routes. `cargo run --release -p gantry-metrics --example volume`
 
 #![expect(clippy::cast_precision_loss, reason = "small numbers")]
 
