@@ -91,6 +91,7 @@ async fn tell_through_a_kill(database: Database) {
     })
     .await;
     gateway.kill().await;
+    let silent = Instant::now();
     let certificate = certificate_near_its_end();
     gantry.call(Method::POST, &gantry.cluster_path("/certificates"), Some(certificate)).await;
 
@@ -105,6 +106,8 @@ async fn tell_through_a_kill(database: Database) {
     ] {
         policies.push(policy(&gantry, &hook, name, condition).await);
     }
+    // Each policy is looked at once within this test: its condition has to hold by then.
+    eventually("the gateway is silent", || async { silent.elapsed().as_secs() >= 2 }).await;
     for policy in &policies {
         switch(&gantry, policy, true).await;
     }
