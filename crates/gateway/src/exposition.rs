@@ -24,7 +24,8 @@ pub fn label(out: &mut String, name: &str, value: &str) {
     if !out.is_empty() {
         out.push(',');
     }
-    let _ = write!(out, "{name}=\"");
+    out.push_str(name);
+    out.push_str("=\"");
     for c in value.chars() {
         match c {
             '\\' => out.push_str("\\\\"),

@@ -80,6 +80,7 @@ fn count(options: SeriesFlags) -> Outcome<SeriesOptions> {
         buckets: options.prometheus_buckets,
         extra_labels: options.prometheus_label.iter().map(label).collect::<Outcome<_>>()?,
         expiry: (!expiry.is_zero()).then_some(expiry),
+        lines_max: Some(options.prometheus_lines_max),
     })
 }
 

@@ -10,7 +10,7 @@ use super::{
     Kind, Place, Plugin, Shared, config,
     metrics::{Hidden, Labels, Sample},
 };
-use crate::exchange::Facts;
+use crate::{exchange::Facts, route::Candidate};
 
 pub(super) const KIND: Kind =
     Kind { name: "prometheus", compile: Prometheus::compile, identify: None };
@@ -48,8 +48,6 @@ impl Prometheus {
             if let Some(id) = &route.service_id {
                 labels.service = name(id, route.service_name());
             }
-            labels.matched_uri = candidate.uri();
-            labels.matched_host = candidate.host();
         }
         labels
     }
@@ -62,8 +60,11 @@ impl Plugin for Prometheus {
         let extra =
             self.shared.metrics.extra_variables().map(|name| text(name).unwrap_or_default());
         let extra: Vec<String> = extra.collect();
+        let route = exchange.route.as_ref();
         self.shared.metrics.record(&Sample {
             labels: self.labels(facts, &extra),
+            matched_uri: route.map_or("", Candidate::uri),
+            matched_host: route.map_or("", Candidate::host),
             began: exchange.started,
             status: exchange.response.status,
             source: exchange.response.source.name(),

@@ -35,6 +35,9 @@ const SHARDS: usize = 32;
 /// Combinations of route, consumer and node that are told apart, about 700 bytes each. Beyond it
 /// consumer, node and what was asked for are left empty, so that neither can melt the gateway.
 const SERIES_MAX: usize = 65_536;
+/// Lines of one family that Prometheus is shown unless the gateway is started with another bound;
+/// APISIX keeps about as many in all in its dictionary of 10 MB.
+const LINES_MAX: usize = 50_000;
 /// Series without requests for this long make room for others when there is none.
 const IDLE: Duration = Duration::from_secs(3600);
 /// Time between two looks for those, in one shard.
@@ -43,6 +46,7 @@ const SWEEP: Duration = Duration::from_secs(60);
 /// Most buckets and labels that may be asked for: each multiplies what is kept.
 const BUCKETS_MAX: usize = 64;
 const EXTRA_LABELS_MAX: usize = 8;
+const LINES_MAX_MIN: usize = 1000;
 /// Labels that series have without being asked.
 const OWN_LABELS: [&str; 13] = [
     "code",
@@ -69,6 +73,9 @@ pub struct SeriesOptions {
     pub extra_labels: Vec<(String, String)>,
     /// Series without requests for so long are forgotten; never if absent.
     pub expiry: Option<Duration>,
+    /// Most lines of one family that are shown; what would be more is summed over consumers and nodes,
+    /// then over routes, then over services. 50,000 if absent.
+    pub lines_max: Option<usize>,
 }
 
 impl SeriesOptions {
@@ -82,6 +89,9 @@ impl SeriesOptions {
         }
         if self.extra_labels.len() > EXTRA_LABELS_MAX {
             return Err(format!("labels: at most {EXTRA_LABELS_MAX} can be added"));
+        }
+        if self.lines_max.is_some_and(|lines| lines < LINES_MAX_MIN) {
+            return Err(format!("lines: {LINES_MAX_MIN} or more, such as 50000"));
         }
         for (position, (name, _)) in self.extra_labels.iter().enumerate() {
             let mut bytes = name.bytes();
@@ -101,13 +111,11 @@ impl SeriesOptions {
 }
 
 /// What one request is counted under.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Labels<'a> {
     /// Id, or name with `prefer_name`; empty if no route matched.
     pub route: &'a str,
     pub service: &'a str,
-    pub matched_uri: &'a str,
-    pub matched_host: &'a str,
     /// Name of the consumer, or empty.
     pub consumer: &'a str,
     /// None if no node was asked.
@@ -120,6 +128,10 @@ pub struct Labels<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Sample<'a> {
     pub labels: Labels<'a>,
+    /// The pattern of the route that the path matched, or empty; told apart for statuses only.
+    pub matched_uri: &'a str,
+    /// The same for the host.
+    pub matched_host: &'a str,
     /// When the request began.
     pub began: Instant,
     pub status: u16,
@@ -143,25 +155,25 @@ pub struct Metrics {
     options: SeriesOptions,
 }
 
-/// Labels that are kept: route, service, matched URI, matched host, consumer.
-#[derive(Clone)]
+/// Labels that are kept.
 struct Key {
-    texts: [Arc<str>; 5],
+    route: Box<str>,
+    service: Box<str>,
+    consumer: Box<str>,
     node: Option<IpAddr>,
-    extra: Arc<[String]>,
+    extra: Box<[String]>,
 }
 
 impl Key {
     fn new(labels: &Labels<'_>) -> Self {
-        let Labels { route, service, matched_uri, matched_host, consumer, node, extra } = *labels;
-        let texts = [route, service, matched_uri, matched_host, consumer].map(Arc::from);
-        Self { texts, node, extra: extra.into() }
+        let Labels { route, service, consumer, node, extra } = *labels;
+        let (route, service, consumer) = (route.into(), service.into(), consumer.into());
+        Self { route, service, consumer, node, extra: extra.into() }
     }
 
     fn labels(&self) -> Labels<'_> {
-        let [route, service, matched_uri, matched_host, consumer] = &self.texts;
-        let (node, extra) = (self.node, &*self.extra);
-        Labels { route, service, matched_uri, matched_host, consumer, node, extra }
+        let Self { route, service, consumer, node, extra } = self;
+        Labels { route, service, consumer, node: *node, extra }
     }
 }
 
@@ -180,28 +192,45 @@ impl PartialEq for Key {
 
 impl Eq for Key {}
 
-impl Equivalent<Key> for Labels<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
+impl Equivalent<Arc<Key>> for Labels<'_> {
+    fn equivalent(&self, key: &Arc<Key>) -> bool {
         *self == key.labels()
     }
 }
 
+/// What is forgotten together, so that no sum of a part of it ever shrinks.
 #[derive(Clone, Default)]
 struct Series {
     /// When the newest request began.
     newest: Option<Instant>,
     /// Few: as many as a route has statuses.
-    statuses: Vec<(u16, &'static str, u64)>,
-    latencies: [Histogram; KINDS.len()],
+    statuses: Vec<Status>,
+    latencies: Latencies,
     ingress: u64,
     egress: u64,
 }
 
-#[derive(Clone, Default)]
-struct Histogram {
-    /// One for each bound; none before the first request.
-    counts: Box<[u64]>,
+#[derive(Clone)]
+struct Status {
+    code: u16,
+    source: &'static str,
+    matched_uri: Arc<str>,
+    matched_host: Arc<str>,
     count: u64,
+}
+
+/// A histogram of each of [`KINDS`].
+#[derive(Clone, Default)]
+struct Latencies {
+    /// One for each bound, kind after kind; none before the first request.
+    buckets: Box<[u64]>,
+    totals: [Total; KINDS.len()],
+}
+
+#[derive(Clone, Copy, Default)]
+struct Total {
+    count: u64,
+    /// Milliseconds.
     sum: f64,
 }
 
@@ -257,7 +286,8 @@ impl Metrics {
         if shard.series.len() >= room && !shard.sweep(sample.began, room) {
             return false;
         }
-        shard.series.entry(Key::new(labels)).or_default().record(sample, &self.options.buckets);
+        let series = shard.series.entry(Arc::new(Key::new(labels))).or_default();
+        series.record(sample, &self.options.buckets);
         true
     }
 
@@ -268,7 +298,7 @@ impl Metrics {
 }
 
 struct Shard {
-    series: HashMap<Key, Series, RandomState>,
+    series: HashMap<Arc<Key>, Series, RandomState>,
     swept: Option<Instant>,
 }
 
@@ -302,54 +332,65 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 impl Series {
     fn record(&mut self, sample: &Sample<'_>, bounds: &[f64]) {
         self.newest = self.newest.max(Some(sample.began));
-        let same = |(code, source, _): &&mut (u16, &str, u64)| {
-            *code == sample.status && *source == sample.source
-        };
-        match self.statuses.iter_mut().find(same) {
-            Some((.., count)) => *count += 1,
-            None => self.statuses.push((sample.status, sample.source, 1)),
+        match self.statuses.iter_mut().find(|status| status.counts(sample)) {
+            Some(status) => status.count += 1,
+            None => self.statuses.push(Status {
+                code: sample.status,
+                source: sample.source,
+                matched_uri: sample.matched_uri.into(),
+                matched_host: sample.matched_host.into(),
+                count: 1,
+            }),
         }
         let own = (sample.total_ms - sample.upstream_ms.unwrap_or(0.0)).max(0.0);
-        let [request, upstream, gateway] = &mut self.latencies;
-        request.record(sample.total_ms, bounds);
-        if let Some(ms) = sample.upstream_ms {
-            upstream.record(ms, bounds);
+        // In the order of KINDS.
+        let latencies = [Some(sample.total_ms), sample.upstream_ms, Some(own)];
+        for (kind, ms) in latencies.into_iter().enumerate() {
+            if let Some(ms) = ms {
+                self.latencies.record(kind, ms, bounds);
+            }
         }
-        gateway.record(own, bounds);
         self.ingress += sample.ingress;
         self.egress += sample.egress;
     }
+}
 
-    fn add(&mut self, other: &Self) {
-        for (mine, theirs) in self.latencies.iter_mut().zip(&other.latencies) {
-            mine.add(theirs);
-        }
-        self.ingress += other.ingress;
-        self.egress += other.egress;
+impl Status {
+    fn counts(&self, sample: &Sample<'_>) -> bool {
+        self.code == sample.status
+            && self.source == sample.source
+            && *self.matched_uri == *sample.matched_uri
+            && *self.matched_host == *sample.matched_host
     }
 }
 
-impl Histogram {
-    fn record(&mut self, ms: f64, bounds: &[f64]) {
-        if self.counts.is_empty() {
-            self.counts = vec![0; bounds.len()].into();
+impl Latencies {
+    fn record(&mut self, kind: usize, ms: f64, bounds: &[f64]) {
+        if self.buckets.is_empty() {
+            self.buckets = vec![0; KINDS.len() * bounds.len()].into();
         }
         let bucket = bounds.partition_point(|bound| *bound < ms);
-        if let Some(count) = self.counts.get_mut(bucket) {
+        if bucket < bounds.len()
+            && let Some(count) = self.buckets.get_mut(kind * bounds.len() + bucket)
+        {
             *count += 1;
         }
-        self.count += 1;
-        self.sum += ms;
+        if let Some(total) = self.totals.get_mut(kind) {
+            total.count += 1;
+            total.sum += ms;
+        }
     }
 
     fn add(&mut self, other: &Self) {
-        if self.counts.is_empty() {
-            self.counts = vec![0; other.counts.len()].into();
+        if self.buckets.is_empty() {
+            self.buckets = vec![0; other.buckets.len()].into();
         }
-        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+        for (mine, theirs) in self.buckets.iter_mut().zip(&other.buckets) {
             *mine += theirs;
         }
-        self.count += other.count;
-        self.sum += other.sum;
+        for (mine, theirs) in self.totals.iter_mut().zip(&other.totals) {
+            mine.count += theirs.count;
+            mine.sum += theirs.sum;
+        }
     }
 }

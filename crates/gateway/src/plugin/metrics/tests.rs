@@ -11,7 +11,9 @@ use super::{Hidden, IDLE, Labels, Metrics, SERIES_MAX, Sample, SeriesOptions, lo
 fn sample<'a>(route: &'a str, matched_uri: &'a str, consumer: &'a str) -> Sample<'a> {
     let node = Some(IpAddr::from([127, 0, 0, 1]));
     Sample {
-        labels: Labels { route, matched_uri, consumer, node, ..Labels::default() },
+        labels: Labels { route, consumer, node, ..Labels::default() },
+        matched_uri,
+        matched_host: "",
         began: Instant::now(),
         status: 200,
         source: "upstream",
@@ -174,15 +176,53 @@ fn buckets_and_labels_are_those_asked_for() {
 
 #[test]
 fn idle_series_are_forgotten_when_that_is_wanted() {
-    let expiry = Some(Duration::from_secs(10));
+    let expiry = Some(Duration::from_nanos(1));
     let metrics = Metrics::new(SeriesOptions { expiry, ..SeriesOptions::default() });
-    let now = Instant::now();
-    // Windows of time that a machine's clock may not reach back to.
-    let Some(then) = now.checked_sub(Duration::from_secs(11)) else { return };
-    metrics.record(&Sample { began: then, ..sample("1", "/a", "old") });
-    metrics.record(&Sample { began: now, ..sample("1", "/a", "new") });
+    let later = Instant::now() + IDLE;
+    metrics.record(&sample("1", "/a", "old"));
+    metrics.record(&Sample { began: later, ..sample("1", "/a", "new") });
     let text = text(&metrics);
     assert!(text.contains("consumer=\"new\"") && !text.contains("consumer=\"old\""), "{text}");
+}
+
+#[test]
+fn a_family_that_is_too_long_loses_labels_and_no_request() {
+    let lines_max = Some(1000);
+    let metrics = Metrics::new(SeriesOptions { lines_max, ..SeriesOptions::default() });
+    for number in 0..600 {
+        let (route, consumer) = (format!("{}", number % 300), format!("consumer-{number}"));
+        let mut sample = sample(&route, "/a", &consumer);
+        sample.labels.service = if number % 2 == 0 { "even" } else { "odd" };
+        metrics.record(&sample);
+    }
+    let text = text(&metrics);
+    let lines = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
+    // 600 lines of statuses fit; 1,200 of bandwidth do only without consumers; 600 x 54 of latencies not
+    // even without routes, but for the two services.
+    assert_eq!(lines("apisix_http_status{"), 600);
+    assert_eq!(lines("apisix_bandwidth{"), 600);
+    assert_eq!(lines("apisix_http_latency_count{"), 6);
+    let tail = "request_type=\"traditional_http\",request_llm_model=\"\",llm_model=\"\"";
+    for line in [
+        format!("apisix_bandwidth{{type=\"egress\",route=\"7\",service=\"odd\",consumer=\"\",node=\"\",{tail}}} 400"),
+        format!("apisix_http_latency_count{{type=\"request\",route=\"\",service=\"even\",consumer=\"\",node=\"\",{tail}}} 300"),
+        "# HELP apisix_http_latency HTTP latency in milliseconds; too many lines: summed over routes, consumers and nodes".to_owned(),
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
+    }
+}
+
+#[test]
+fn what_is_told_apart_for_statuses_only_is_forgotten_together() {
+    let expiry = Some(Duration::from_nanos(1));
+    let metrics = Metrics::new(SeriesOptions { expiry, ..SeriesOptions::default() });
+    let later = Instant::now() + IDLE;
+    metrics.record(&sample("1", "/old", ""));
+    metrics.record(&Sample { began: later, ..sample("1", "/new", "") });
+    let text = text(&metrics);
+    assert!(text.contains("matched_uri=\"/old\""), "{text}");
+    let egress = text.lines().find(|line| line.starts_with("apisix_bandwidth{type=\"egress\""));
+    assert!(egress.is_some_and(|line| line.ends_with(" 400")), "a counter never falls: {text}");
 }
 
 #[test]
@@ -198,7 +238,9 @@ fn options_that_cannot_be_are_refused() {
         (vec![], vec![label("1a")]),
         (vec![], (0..9).map(|number| label(&format!("l{number}"))).collect()),
     ] {
-        let options = SeriesOptions { buckets, extra_labels, expiry: None };
+        let options = SeriesOptions { buckets, extra_labels, ..SeriesOptions::default() };
         assert!(options.check().is_err(), "{options:?}");
     }
+    let options = SeriesOptions { lines_max: Some(999), ..SeriesOptions::default() };
+    assert!(options.check().is_err());
 }
