@@ -1,6 +1,10 @@
 //! Tells the control plane that this gateway lives and which revision it serves.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -14,6 +18,11 @@ use crate::{
 
 /// How often, unless the control plane says otherwise.
 const INTERVAL: Duration = Duration::from_secs(10);
+/// Until the first attempt after one that failed; each takes twice as long as the one before, up to the
+/// interval.
+const RETRY: Duration = Duration::from_secs(1);
+/// The longest a control plane's name is looked up.
+const LOOKUP: Duration = Duration::from_secs(1);
 /// Bounds what the control plane may say.
 const INTERVALS: std::ops::RangeInclusive<u64> = 1..=600;
 const METRICS_SIZES: std::ops::RangeInclusive<usize> = 65_536..=16_777_216;
@@ -99,6 +108,7 @@ impl Heartbeat {
     async fn repeat(&self, shutdown: CancellationToken) {
         let mut applied = self.status.watch();
         let mut interval = INTERVAL;
+        let mut retry = RETRY;
         loop {
             // Whatever is applied while this report is under way makes one more, not many.
             applied.mark_unchanged();
@@ -106,12 +116,20 @@ impl Heartbeat {
                 beat = self.beat() => beat,
                 () = shutdown.cancelled() => return,
             };
-            match beat {
-                Ok(said) => interval = said.unwrap_or(interval),
-                Err(error) => tracing::warn!(%error, "a heartbeat did not arrive"),
-            }
+            let pause = match beat {
+                Ok(said) => {
+                    interval = said.unwrap_or(interval);
+                    retry = RETRY;
+                    interval
+                }
+                // Somebody may wait for what it would have said.
+                Err(error) => {
+                    tracing::warn!(%error, "a heartbeat did not arrive");
+                    std::mem::replace(&mut retry, retry.saturating_mul(2)).min(interval)
+                }
+            };
             tokio::select! {
-                () = tokio::time::sleep(interval) => {}
+                () = tokio::time::sleep(pause) => {}
                 Ok(()) = applied.changed() => {}
                 () = shutdown.cancelled() => return,
             }
@@ -121,13 +139,14 @@ impl Heartbeat {
     /// Reports once; answers the interval the control plane wants.
     async fn beat(&self) -> Result<Option<Duration>, reqwest::Error> {
         let counted = Counted { total: self.status.requests(), new: self.status.unreported() };
+        let ip = self.ip().await.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let answer: Envelope = self
             .client
             .post(format!("{}/api/v1/dp/instance/heartbeat", self.endpoint))
             .header("X-APISEVEN-Instance-Id", &self.instance_id)
             .header("X-APISEVEN-Run-Id", &self.run_id)
             .timeout(TIMEOUT)
-            .json(&self.report(&counted))
+            .json(&self.report(&counted, ip))
             .send()
             .await?
             .error_for_status()?
@@ -143,12 +162,12 @@ impl Heartbeat {
         Ok(wanted.map(Duration::from_secs))
     }
 
-    fn report(&self, counted: &Counted) -> Value {
+    fn report(&self, counted: &Counted, ip: IpAddr) -> Value {
         let applied = self.status.applied();
         json!({
             "id": self.instance_id,
             "hostname": self.hostname,
-            "ip": self.ip(),
+            "ip": ip.to_string(),
             "domain": "",
             "api_calls": counted.new,
             "api_calls_total": counted.total,
@@ -163,13 +182,13 @@ impl Heartbeat {
 
     /// The address of this machine as its network knows it: the one a packet to the control plane
     /// would leave from. No packet is sent.
-    fn ip(&self) -> String {
-        let local = || {
-            let target = self.endpoint.split_once("://")?.1;
-            let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
-            socket.connect(target).ok()?;
-            Some(socket.local_addr().ok()?.ip().to_string())
-        };
-        local().unwrap_or_else(|| "127.0.0.1".to_owned())
+    async fn ip(&self) -> Option<IpAddr> {
+        let (_, target) = self.endpoint.split_once("://")?;
+        let known = tokio::time::timeout(LOOKUP, tokio::net::lookup_host(target)).await.ok()?;
+        let target = known.ok()?.next()?;
+        let own = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = std::net::UdpSocket::bind(own).ok()?;
+        socket.connect(target).ok()?;
+        Some(socket.local_addr().ok()?.ip())
     }
 }

@@ -28,7 +28,7 @@ pub fn run(program: &str, arguments: &[&str]) -> Outcome {
 
 /// The same with more environment variables.
 pub fn run_with(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
-    let status = Command::new(program)
+    let status = command(program)
         .args(arguments)
         .envs(environment.iter().copied())
         .current_dir(root())
@@ -41,9 +41,22 @@ pub fn run_with(program: &str, arguments: &[&str], environment: &[(&str, &str)])
     }
 }
 
+/// A program that does not see what cargo told this one about itself. Build scripts look at it too: without this,
+/// half of the dependencies would be built again at every change between `make` and `cargo`.
+fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        let told = name.to_str().unwrap_or_default();
+        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
 /// What a program prints.
 pub fn output(program: &str, arguments: &[&str]) -> Outcome<String> {
-    let output = Command::new(program)
+    let output = command(program)
         .args(arguments)
         .current_dir(root())
         .output()

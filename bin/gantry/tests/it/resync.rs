@@ -35,6 +35,8 @@ struct Proxy {
     server: Channel,
     /// The next change gets lost.
     lose: Arc<AtomicBool>,
+    /// The next change arrives as a change of another key.
+    spoil: Arc<AtomicBool>,
     /// Nothing more arrives, although connections stay open.
     stall: Arc<AtomicBool>,
 }
@@ -84,10 +86,16 @@ impl Watch for Proxy {
         let proxy = self.clone();
         // A stall is over for who comes anew.
         proxy.stall.store(false, Ordering::SeqCst);
-        let passed = answers.filter(move |answer| {
-            let is_change = answer.as_ref().is_ok_and(|answer| !answer.events.is_empty());
+        let passed = answers.filter_map(move |answer| {
+            let mut answer = answer;
+            let events = answer.as_mut().map_or(&mut [][..], |answer| &mut answer.events[..]);
+            let is_change = !events.is_empty();
+            if is_change && proxy.spoil.swap(false, Ordering::SeqCst) {
+                let entries = events.iter_mut().filter_map(|event| event.kv.as_mut());
+                entries.for_each(|entry| entry.key.push(b'x'));
+            }
             let is_lost = is_change && proxy.lose.swap(false, Ordering::SeqCst);
-            !is_lost && !proxy.stall.load(Ordering::SeqCst)
+            (!is_lost && !proxy.stall.load(Ordering::SeqCst)).then_some(answer)
         });
         Ok(Response::new(Box::pin(passed)))
     }
@@ -118,6 +126,7 @@ impl Rig {
         let proxy = Proxy {
             server: channel.connect().await.unwrap(),
             lose: Arc::default(),
+            spoil: Arc::default(),
             stall: Arc::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -214,30 +223,39 @@ async fn gateway(
 }
 
 #[tokio::test]
-async fn a_lost_change_is_found_by_its_digest_on_sqlite() {
-    lost_before_another(Database::Sqlite).await;
+async fn a_change_that_arrives_wrong_is_found_by_its_digest_on_sqlite() {
+    wrong_on_arrival(Database::Sqlite).await;
 }
 
 #[tokio::test]
-async fn a_lost_change_is_found_by_its_digest_on_postgres() {
-    lost_before_another(Database::postgres()).await;
+async fn a_change_that_arrives_wrong_is_found_by_its_digest_on_postgres() {
+    wrong_on_arrival(Database::postgres()).await;
 }
 
-/// The next change arrives: the gateway believes that it is up to date, and its digest says
-/// otherwise.
-async fn lost_before_another(database: Database) {
+/// The gateway believes that it is up to date, and its digest says otherwise.
+async fn wrong_on_arrival(database: Database) {
     let rig = Rig::start(database).await;
+    rig.proxy.spoil.store(true, Ordering::SeqCst);
+    let answer = rig.create("spoilt", "?wait=applied").await;
+    assert!(!rig.proxy.spoil.load(Ordering::SeqCst), "the change was spoilt");
+    // Applied is what the digest agrees with, so nothing has to be waited for.
+    assert_eq!(answer["delivery"]["outcome"], "applied", "{answer}");
+    rig.served("spoilt").await;
+    let instance = rig.instance().await;
+    assert_eq!(instance["differs"], false, "{instance}");
+    assert_eq!(instance["config_version"], rig.gantry.revision().await);
+}
+
+#[tokio::test]
+async fn a_lost_change_is_found_by_the_number_of_the_next() {
+    let rig = Rig::start(Database::Sqlite).await;
     rig.proxy.lose.store(true, Ordering::SeqCst);
     rig.create("lost", "").await;
     let answer = rig.create("second", "?wait=applied").await;
     assert_eq!(answer["delivery"]["outcome"], "applied", "{answer}");
-    // Applied is what the digest agrees with, so nothing has to be waited for.
     assert!(!rig.proxy.lose.load(Ordering::SeqCst), "the change was lost");
     rig.served("lost").await;
     rig.served("second").await;
-    let instance = rig.instance().await;
-    assert_eq!(instance["differs"], false, "{instance}");
-    assert_eq!(instance["config_version"], rig.gantry.revision().await);
 }
 
 #[tokio::test]

@@ -184,8 +184,8 @@ pub struct Watch {
 pub enum Event {
     /// The watch stands; this is the source's newest revision.
     Created { revision: i64 },
-    /// Everything that happened up to this revision.
-    Changes { revision: i64, changes: Vec<Change> },
+    /// Everything that happened from the first to this revision.
+    Changes { first: i64, revision: i64, changes: Vec<Change> },
     /// Everything up to this revision has been told; answers [`Watch::ask`].
     Progress { revision: i64 },
 }
@@ -212,16 +212,17 @@ impl Watch {
         if answer.created {
             return Ok(Event::Created { revision: header.revision });
         }
-        let mut revision = 0;
+        let (mut first, mut revision) = (i64::MAX, 0);
         let mut changes = Vec::with_capacity(answer.events.len());
         for event in answer.events {
             let deleted = event.r#type == EventType::Delete as i32;
             let Some(entry) = event.kv else { continue };
+            first = first.min(entry.mod_revision);
             revision = revision.max(entry.mod_revision);
             changes.extend(self.client.change(entry, deleted));
         }
         if revision > 0 {
-            return Ok(Event::Changes { revision, changes });
+            return Ok(Event::Changes { first, revision, changes });
         }
         Ok(Event::Progress { revision: header.revision })
     }

@@ -174,7 +174,10 @@ impl Follower {
                     pace.reset();
                     Update::Reachable(Ok(()))
                 }
-                Event::Changes { revision, changes } => {
+                Event::Changes { first, .. } if self.doubts.gapless && first > position + 1 => {
+                    return Err(Lost::Doubt("a change did not arrive"));
+                }
+                Event::Changes { revision, changes, .. } => {
                     position = revision;
                     self.position = Some(revision);
                     Update::Changes { revision, changes }
