@@ -125,7 +125,9 @@ impl Heartbeat {
                 // Somebody may wait for what it would have said.
                 Err(error) => {
                     tracing::warn!(%error, "a heartbeat did not arrive");
-                    std::mem::replace(&mut retry, retry.saturating_mul(2)).min(interval)
+                    let pause = retry.min(interval);
+                    retry = pause.saturating_mul(2);
+                    pause
                 }
             };
             tokio::select! {
