@@ -348,7 +348,7 @@ pub struct SeriesFlags {
     #[arg(long, env = "GANTRY_PROMETHEUS_EXPIRE_SECONDS", default_value_t = 0)]
     pub prometheus_expire_seconds: u64,
     /// Most lines of one metric; what would be more is summed over consumers, then routes, then services.
-    #[arg(long, env = "GANTRY_PROMETHEUS_LINES_MAX", default_value_t = 50_000)]
+    #[arg(long, env = "GANTRY_PROMETHEUS_LINES_MAX", default_value_t = 20_000)]
     pub prometheus_lines_max: usize,
 }
 

@@ -1,6 +1,7 @@
 //! What Prometheus can ask about requests: series by route, consumer and node, kept whole under
 //! one short lock per request. `text` writes them down when somebody asks.
 
+mod lines;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -36,8 +37,8 @@ const SHARDS: usize = 32;
 /// consumer, node and what was asked for are left empty, so that neither can melt the gateway.
 const SERIES_MAX: usize = 65_536;
 /// Lines of one family that Prometheus is shown unless the gateway is started with another bound;
-/// APISIX keeps about as many in all in its dictionary of 10 MB.
-const LINES_MAX: usize = 50_000;
+/// APISIX has room for about 30,000 in all in its dictionary of 10 MB.
+const LINES_MAX: usize = 20_000;
 /// Series without requests for this long make room for others when there is none.
 const IDLE: Duration = Duration::from_secs(3600);
 /// Time between two looks for those, in one shard.
@@ -74,7 +75,7 @@ pub struct SeriesOptions {
     /// Series without requests for so long are forgotten; never if absent.
     pub expiry: Option<Duration>,
     /// Most lines of one family that are shown; what would be more is summed over consumers and nodes,
-    /// then over routes, then over services. 50,000 if absent.
+    /// then over routes, then over services. 20,000 if absent.
     pub lines_max: Option<usize>,
 }
 
@@ -91,7 +92,7 @@ impl SeriesOptions {
             return Err(format!("labels: at most {EXTRA_LABELS_MAX} can be added"));
         }
         if self.lines_max.is_some_and(|lines| lines < LINES_MAX_MIN) {
-            return Err(format!("lines: {LINES_MAX_MIN} or more, such as 50000"));
+            return Err(format!("lines: {LINES_MAX_MIN} or more, such as 20000"));
         }
         for (position, (name, _)) in self.extra_labels.iter().enumerate() {
             let mut bytes = name.bytes();
@@ -155,25 +156,40 @@ pub struct Metrics {
     options: SeriesOptions,
 }
 
-/// Labels that are kept.
+/// Labels that are kept: in few allocations, as whoever looks at very many series waits for memory.
+#[derive(Clone)]
 struct Key {
-    route: Box<str>,
-    service: Box<str>,
-    consumer: Box<str>,
+    /// Route, service and consumer.
+    text: Arc<str>,
+    /// Where route and service end.
+    ends: [u32; 2],
     node: Option<IpAddr>,
-    extra: Box<[String]>,
+    /// None instead of an empty one.
+    extra: Option<Arc<[String]>>,
 }
 
 impl Key {
     fn new(labels: &Labels<'_>) -> Self {
         let Labels { route, service, consumer, node, extra } = *labels;
-        let (route, service, consumer) = (route.into(), service.into(), consumer.into());
-        Self { route, service, consumer, node, extra: extra.into() }
+        let end = |parts: &[&str]| parts.iter().map(|part| part.len() as u32).sum();
+        Self {
+            text: [route, service, consumer].concat().into(),
+            ends: [end(&[route]), end(&[route, service])],
+            node,
+            extra: (!extra.is_empty()).then(|| extra.into()),
+        }
     }
 
     fn labels(&self) -> Labels<'_> {
-        let Self { route, service, consumer, node, extra } = self;
-        Labels { route, service, consumer, node: *node, extra }
+        let [route, service] = self.ends.map(|end| end as usize);
+        let part = |range| self.text.get(range).unwrap_or_default();
+        Labels {
+            route: part(0..route),
+            service: part(route..service),
+            consumer: part(service..self.text.len()),
+            node: self.node,
+            extra: self.extra.as_deref().unwrap_or_default(),
+        }
     }
 }
 
@@ -192,8 +208,8 @@ impl PartialEq for Key {
 
 impl Eq for Key {}
 
-impl Equivalent<Arc<Key>> for Labels<'_> {
-    fn equivalent(&self, key: &Arc<Key>) -> bool {
+impl Equivalent<Key> for Labels<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
         *self == key.labels()
     }
 }
@@ -204,19 +220,19 @@ struct Series {
     /// When the newest request began.
     newest: Option<Instant>,
     /// Few: as many as a route has statuses.
-    statuses: Vec<Status>,
+    statuses: Vec<(Answer, u64)>,
     latencies: Latencies,
     ingress: u64,
     egress: u64,
 }
 
+/// What statuses are told apart by, within a series.
 #[derive(Clone)]
-struct Status {
+struct Answer {
     code: u16,
     source: &'static str,
     matched_uri: Arc<str>,
     matched_host: Arc<str>,
-    count: u64,
 }
 
 /// A histogram of each of [`KINDS`].
@@ -286,7 +302,7 @@ impl Metrics {
         if shard.series.len() >= room && !shard.sweep(sample.began, room) {
             return false;
         }
-        let series = shard.series.entry(Arc::new(Key::new(labels))).or_default();
+        let series = shard.series.entry(Key::new(labels)).or_default();
         series.record(sample, &self.options.buckets);
         true
     }
@@ -298,7 +314,7 @@ impl Metrics {
 }
 
 struct Shard {
-    series: HashMap<Arc<Key>, Series, RandomState>,
+    series: HashMap<Key, Series, RandomState>,
     swept: Option<Instant>,
 }
 
@@ -332,15 +348,9 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 impl Series {
     fn record(&mut self, sample: &Sample<'_>, bounds: &[f64]) {
         self.newest = self.newest.max(Some(sample.began));
-        match self.statuses.iter_mut().find(|status| status.counts(sample)) {
-            Some(status) => status.count += 1,
-            None => self.statuses.push(Status {
-                code: sample.status,
-                source: sample.source,
-                matched_uri: sample.matched_uri.into(),
-                matched_host: sample.matched_host.into(),
-                count: 1,
-            }),
+        match self.statuses.iter_mut().find(|(answer, _)| answer.is_of(sample)) {
+            Some((_, count)) => *count += 1,
+            None => self.statuses.push((Answer::new(sample), 1)),
         }
         let own = (sample.total_ms - sample.upstream_ms.unwrap_or(0.0)).max(0.0);
         // In the order of KINDS.
@@ -355,8 +365,17 @@ impl Series {
     }
 }
 
-impl Status {
-    fn counts(&self, sample: &Sample<'_>) -> bool {
+impl Answer {
+    fn new(sample: &Sample<'_>) -> Self {
+        Self {
+            code: sample.status,
+            source: sample.source,
+            matched_uri: sample.matched_uri.into(),
+            matched_host: sample.matched_host.into(),
+        }
+    }
+
+    fn is_of(&self, sample: &Sample<'_>) -> bool {
         self.code == sample.status
             && self.source == sample.source
             && *self.matched_uri == *sample.matched_uri

@@ -1,31 +1,23 @@
-//! The series as text. Labels that the cluster hides have no values, and what differs only in them
-//! is summed; a family that would have too many lines loses more of them.
+//! The series as text, for Prometheus and for a control plane.
 
 use std::{
     collections::BTreeSet,
     fmt::Write,
-    net::IpAddr,
-    sync::{Arc, atomic::Ordering},
+    sync::{MutexGuard, atomic::Ordering},
     time::Instant,
 };
 
-use ahash::RandomState;
-use hashbrown::HashMap;
 use serde::Deserialize;
 
-use super::{KINDS, Key, LINES_MAX, Labels, Latencies, Metrics, Series, Status, lock};
+use super::{
+    KINDS, Key, LINES_MAX, Latencies, Metrics, Series, SeriesOptions, Shard,
+    lines::{Blanks, Lines, Values},
+    lock,
+};
 use crate::exposition::{family, label};
 
 /// Bytes of text that are worth handing on.
 const PIECE: usize = 64 * 1024;
-
-/// What a family may lose one after the other, and how its help text says so.
-const SUMMED: [&str; 3] = [
-    "",
-    "; too many lines: summed over consumers and nodes",
-    "; too many lines: summed over routes, consumers and nodes",
-];
-const SUMMED_ALL: &str = "; too many lines: summed over services, routes, consumers and nodes";
 
 /// Names of labels without values, by family: `disabled_labels` of the plugin's metadata.
 #[derive(Debug, Default, Deserialize)]
@@ -36,94 +28,105 @@ pub struct Hidden {
     bandwidth: BTreeSet<String>,
 }
 
-/// The labels of a family that have no values.
-#[derive(Clone, Copy, Default)]
-struct Blanks {
-    route: bool,
-    matched_uri: bool,
-    matched_host: bool,
-    service: bool,
-    consumer: bool,
-    node: bool,
-    request_type: bool,
-    response_source: bool,
-    /// A bit for each label that was asked for.
-    extra: u32,
+/// All there is, by the labels of each family.
+struct Families {
+    statuses: Lines<u64>,
+    latencies: Lines<Latencies>,
+    /// Bytes from and to clients.
+    bandwidth: Lines<(u64, u64)>,
 }
-
-/// The labels of a line that have values, in the order lines are shown.
-#[derive(Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Line<'a> {
-    route: &'a str,
-    service: &'a str,
-    consumer: &'a str,
-    node: Option<IpAddr>,
-    extra: Vec<&'a str>,
-    /// These are of statuses only.
-    code: u16,
-    matched_uri: &'a str,
-    matched_host: &'a str,
-    source: &'a str,
-}
-
-type Lines<'a, V> = HashMap<Line<'a>, V, RandomState>;
-
-/// A copy of what was counted.
-type Copied = [(Arc<Key>, Series)];
 
 impl Metrics {
     /// Appends all series in Prometheus' text format, in a stable order. Whenever `out` has grown,
     /// `spill` may take what is in it.
     pub fn render(&self, out: &mut String, spill: &mut dyn FnMut(&mut String)) {
-        let (copied, hidden) = (self.copy(), self.hidden.load());
-        let mut writer = Writer { bounds: bounds(&self.options.buckets), out, spill };
-
-        let blanks = self.blanks(&hidden.http_status);
-        let (blanks, summed, lines) = self.fitting(&copied, blanks, 1, status_lines);
-        writer.family("http_status", "counter", "HTTP status codes per route", summed);
-        for (line, count) in lines {
-            writer.status(&self.status_labels(&line, blanks), count);
+        let Families { statuses, latencies, bandwidth } = self.gather();
+        let mut writer = Writer::new(&self.options, out, spill);
+        writer.family("http_status", "counter", "HTTP status codes per route", statuses.summed());
+        for (values, count) in statuses.sorted() {
+            writer.status(&self.status_labels(&values, statuses.blanks()), *count);
         }
-
-        let blanks = self.blanks(&hidden.http_latency);
-        let each = KINDS.len() * (self.options.buckets.len() + 3);
-        let (blanks, summed, lines) = self.fitting(&copied, blanks, each, latency_lines);
-        writer.family("http_latency", "histogram", "HTTP latency in milliseconds", summed);
-        for (line, latencies) in lines {
-            let labels = self.traffic_labels(&line, blanks);
+        let help = "HTTP latency in milliseconds";
+        writer.family("http_latency", "histogram", help, latencies.summed());
+        for (values, latencies_of) in latencies.sorted() {
+            let labels = self.traffic_labels(&values, latencies.blanks());
             for kind in 0..KINDS.len() {
-                writer.buckets(kind, &labels, &latencies);
-                writer.totals(kind, &labels, &latencies);
+                writer.buckets(kind, &labels, latencies_of);
+                writer.totals(kind, &labels, latencies_of);
             }
         }
-
-        let blanks = self.blanks(&hidden.bandwidth);
-        let (blanks, summed, lines) = self.fitting(&copied, blanks, 2, bandwidth_lines);
-        writer.family("bandwidth", "counter", "Bytes per route", summed);
-        for (line, bytes) in lines {
-            writer.bandwidth(&self.traffic_labels(&line, blanks), bytes);
+        writer.family("bandwidth", "counter", "Bytes per route", bandwidth.summed());
+        for (values, bytes) in bandwidth.sorted() {
+            writer.bandwidth(&self.traffic_labels(&values, bandwidth.blanks()), *bytes);
         }
-
         family(out, "nginx_metric_errors_total", "counter", "Requests without full labels");
         let folded = self.folded.load(Ordering::Relaxed);
         // Writing to a String cannot fail.
         let _ = writeln!(out, "apisix_nginx_metric_errors_total {folded}");
     }
 
+    /// All there is, as lines. Summed where it stands, one shard after the other, so that many series
+    /// cost no second copy and hold up few requests.
+    fn gather(&self) -> Families {
+        let hidden = self.hidden.load();
+        let room = self.options.lines_max.unwrap_or(LINES_MAX);
+        let latency_lines = KINDS.len() * (self.options.buckets.len() + 3);
+        let blanks = |names| Blanks::new(names, &self.options);
+        let mut families = Families {
+            statuses: Lines::new(blanks(&hidden.http_status), room, |sum, count| *sum += count),
+            latencies: Lines::new(
+                blanks(&hidden.http_latency),
+                room / latency_lines,
+                Latencies::add,
+            ),
+            bandwidth: Lines::new(blanks(&hidden.bandwidth), room / 2, |sum, bytes| {
+                *sum = (sum.0 + bytes.0, sum.1 + bytes.1);
+            }),
+        };
+        let count = self.shards.iter().map(|shard| lock(shard).series.len()).sum();
+        families.statuses.expect(count);
+        families.bandwidth.expect(count);
+        for shard in self.shards_now() {
+            for (key, series) in &shard.series {
+                for (answer, count) in &series.statuses {
+                    families.statuses.add(key, Some(answer), count);
+                }
+                families.latencies.add(key, None, &series.latencies);
+                families.bandwidth.add(key, None, &(series.ingress, series.egress));
+            }
+        }
+        families
+    }
+
+    /// All shards, one after the other locked, without what is expired.
+    fn shards_now(&self) -> impl Iterator<Item = MutexGuard<'_, Shard>> {
+        let now = Instant::now();
+        self.shards.iter().map(move |shard| {
+            let mut shard = lock(shard);
+            if let Some(expiry) = self.options.expiry {
+                shard.expire(now, expiry);
+            }
+            shard
+        })
+    }
+
     /// Appends the series a control plane keeps until `out` holds `room` bytes, those that matter
     /// least last, and all labels with their values. Answers whether some were left out.
     pub fn report(&self, out: &mut String, room: usize) -> bool {
-        let (mut copied, blanks) = (self.copy(), Blanks::default());
+        let mut copied: Vec<(Key, Series)> = Vec::new();
+        for shard in self.shards_now() {
+            copied.extend(shard.series.iter().map(|(key, series)| (key.clone(), series.clone())));
+        }
         copied.sort_unstable_by(|(one, _), (other, _)| one.labels().cmp(&other.labels()));
-        let mut keep = |_: &mut String| {};
-        let mut writer = Writer { bounds: bounds(&self.options.buckets), out, spill: &mut keep };
+        let (mut keep, blanks) = (|_: &mut String| {}, Blanks::default());
+        let mut writer = Writer::new(&self.options, out, &mut keep);
         for (key, series) in &copied {
             if writer.out.len() > room {
                 break;
             }
-            for status in &series.statuses {
-                let line = Line::of_status(key.labels(), status, blanks);
-                writer.status(&self.status_labels(&line, blanks), status.count);
+            for (answer, count) in &series.statuses {
+                let values = Values::new(key, Some(answer), blanks);
+                writer.status(&self.status_labels(&values, blanks), *count);
             }
         }
         for are_buckets in [false, true] {
@@ -131,7 +134,7 @@ impl Metrics {
                 if writer.out.len() > room {
                     break;
                 }
-                let labels = self.traffic_labels(&Line::of(key.labels(), blanks), blanks);
+                let labels = self.traffic_labels(&Values::new(key, None, blanks), blanks);
                 if !are_buckets {
                     writer.bandwidth(&labels, (*ingress, *egress));
                 }
@@ -153,147 +156,7 @@ impl Metrics {
         is_cut
     }
 
-    /// All there is; copied under the locks, so that writing the text delays no request.
-    fn copy(&self) -> Vec<(Arc<Key>, Series)> {
-        let now = Instant::now();
-        let mut copied = Vec::new();
-        for shard in &self.shards {
-            let mut shard = lock(shard);
-            if let Some(expiry) = self.options.expiry {
-                shard.expire(now, expiry);
-            }
-            copied.reserve(shard.series.len());
-            copied.extend(shard.series.iter().map(|(key, series)| (key.clone(), series.clone())));
-        }
-        copied
-    }
-
-    /// The lines of a family with the most labels that leave it within its bound, in order; what is
-    /// blank then, and a word about it. `each` is how many lines of text one of them makes.
-    fn fitting<'a, V: Default>(
-        &self,
-        copied: &'a Copied,
-        blanks: Blanks,
-        each: usize,
-        add: impl Fn(&mut Lines<'a, V>, &'a (Arc<Key>, Series), Blanks),
-    ) -> (Blanks, &'static str, Vec<(Line<'a>, V)>) {
-        let room = self.options.lines_max.unwrap_or(LINES_MAX) / each;
-        let mut lines = Lines::with_hasher(self.hasher.clone());
-        let mut level = 0;
-        let (blanks, summed) = loop {
-            let blanks = blanks.at(level);
-            let summed = SUMMED.get(level).copied();
-            let fits = copied.iter().all(|counted| {
-                add(&mut lines, counted, blanks);
-                summed.is_none() || lines.len() <= room
-            });
-            if fits {
-                break (blanks, summed.unwrap_or(SUMMED_ALL));
-            }
-            lines.clear();
-            level += 1;
-        };
-        let mut lines: Vec<_> = lines.into_iter().collect();
-        lines.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        (blanks, summed, lines)
-    }
-}
-
-fn status_lines<'a>(
-    lines: &mut Lines<'a, u64>,
-    (key, series): &'a (Arc<Key>, Series),
-    blanks: Blanks,
-) {
-    for status in &series.statuses {
-        *lines.entry(Line::of_status(key.labels(), status, blanks)).or_default() += status.count;
-    }
-}
-
-fn latency_lines<'a>(
-    lines: &mut Lines<'a, Latencies>,
-    (key, series): &'a (Arc<Key>, Series),
-    blanks: Blanks,
-) {
-    lines.entry(Line::of(key.labels(), blanks)).or_default().add(&series.latencies);
-}
-
-/// Bytes from and to clients.
-fn bandwidth_lines<'a>(
-    lines: &mut Lines<'a, (u64, u64)>,
-    (key, series): &'a (Arc<Key>, Series),
-    blanks: Blanks,
-) {
-    let (ingress, egress) = lines.entry(Line::of(key.labels(), blanks)).or_default();
-    *ingress += series.ingress;
-    *egress += series.egress;
-}
-
-impl Blanks {
-    /// What is blank once a family has lost so many of [`SUMMED`].
-    fn at(mut self, level: usize) -> Self {
-        if level > 0 {
-            (self.consumer, self.node, self.extra) = (true, true, u32::MAX);
-        }
-        if level > 1 {
-            (self.route, self.matched_uri, self.matched_host) = (true, true, true);
-        }
-        self.service |= level > 2;
-        self
-    }
-
-    fn has_extra(self, position: usize) -> bool {
-        self.extra & (1 << position) != 0
-    }
-}
-
-/// The text, or nothing if it is not shown.
-fn unless(blank: bool, text: &str) -> &str {
-    if blank { "" } else { text }
-}
-
-impl<'a> Line<'a> {
-    fn of(labels: Labels<'a>, blanks: Blanks) -> Self {
-        let extra = labels.extra.iter().enumerate();
-        let extra = extra.map(|(place, value)| unless(blanks.has_extra(place), value));
-        Self {
-            route: unless(blanks.route, labels.route),
-            service: unless(blanks.service, labels.service),
-            consumer: unless(blanks.consumer, labels.consumer),
-            node: labels.node.filter(|_| !blanks.node),
-            extra: extra.collect(),
-            ..Self::default()
-        }
-    }
-
-    fn of_status(labels: Labels<'a>, status: &'a Status, blanks: Blanks) -> Self {
-        Self {
-            code: status.code,
-            matched_uri: unless(blanks.matched_uri, &status.matched_uri),
-            matched_host: unless(blanks.matched_host, &status.matched_host),
-            source: unless(blanks.response_source, status.source),
-            ..Self::of(labels, blanks)
-        }
-    }
-}
-
-impl Metrics {
-    fn blanks(&self, hidden: &BTreeSet<String>) -> Blanks {
-        let extra = self.options.extra_labels.iter().enumerate();
-        let extra = extra.filter(|(_, (name, _))| hidden.contains(name));
-        Blanks {
-            route: hidden.contains("route"),
-            matched_uri: hidden.contains("matched_uri"),
-            matched_host: hidden.contains("matched_host"),
-            service: hidden.contains("service"),
-            consumer: hidden.contains("consumer"),
-            node: hidden.contains("node"),
-            request_type: hidden.contains("request_type"),
-            response_source: hidden.contains("response_source"),
-            extra: extra.fold(0, |bits, (position, _)| bits | 1 << position),
-        }
-    }
-
-    fn status_labels(&self, line: &Line<'_>, blanks: Blanks) -> String {
+    fn status_labels(&self, line: &Values<'_>, blanks: Blanks) -> String {
         let mut out = String::with_capacity(256);
         // Writing to a String cannot fail.
         let _ = write!(out, "code=\"{}\"", line.code);
@@ -308,7 +171,7 @@ impl Metrics {
         out
     }
 
-    fn traffic_labels(&self, line: &Line<'_>, blanks: Blanks) -> String {
+    fn traffic_labels(&self, line: &Values<'_>, blanks: Blanks) -> String {
         let mut out = String::with_capacity(256);
         label(&mut out, "route", line.route);
         label(&mut out, "service", line.service);
@@ -318,7 +181,7 @@ impl Metrics {
         out
     }
 
-    fn extra_labels(&self, out: &mut String, line: &Line<'_>) {
+    fn extra_labels(&self, out: &mut String, line: &Values<'_>) {
         for (position, (name, _)) in self.options.extra_labels.iter().enumerate() {
             // Absent where there was no room to tell them apart.
             label(out, name, line.extra.get(position).copied().unwrap_or_default());
@@ -326,27 +189,31 @@ impl Metrics {
     }
 }
 
-fn common_labels(out: &mut String, line: &Line<'_>, blanks: Blanks) {
+fn common_labels(out: &mut String, line: &Values<'_>, blanks: Blanks) {
     label(out, "node", &line.node.map(|node| node.to_string()).unwrap_or_default());
-    label(out, "request_type", unless(blanks.request_type, "traditional_http"));
+    label(out, "request_type", if blanks.request_type { "" } else { "traditional_http" });
     label(out, "request_llm_model", "");
     label(out, "llm_model", "");
 }
 
-/// The values of the label `le` but for the last, which is infinite.
-fn bounds(buckets: &[f64]) -> Vec<String> {
-    buckets.iter().map(f64::to_string).collect()
-}
-
 /// Writes lines, and hands the text on whenever there is enough of it.
 struct Writer<'a> {
+    /// The values of the label `le` but for the last, which is infinite.
     bounds: Vec<String>,
     out: &'a mut String,
     spill: &'a mut dyn FnMut(&mut String),
 }
 
 // Writing to a String cannot fail, so the results below are dropped.
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    fn new(
+        options: &SeriesOptions,
+        out: &'a mut String,
+        spill: &'a mut dyn FnMut(&mut String),
+    ) -> Self {
+        Self { bounds: options.buckets.iter().map(f64::to_string).collect(), out, spill }
+    }
+
     fn family(&mut self, name: &str, kind: &str, help: &str, summed: &str) {
         family(self.out, name, kind, &format!("{help}{summed}"));
     }
