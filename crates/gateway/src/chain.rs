@@ -29,6 +29,10 @@ pub struct Link {
     pub prefer_route: bool,
     /// The plugin runs only for requests that this fits.
     pub filter: Option<Expr>,
+    /// When the filter is asked.
+    pub begins: Phase,
+    /// Stands for a plugin that had to protect something and cannot: nothing may displace it.
+    pub closed: bool,
     /// Replaces the body of the plugin's answers from 400 on.
     pub error_response: Option<Bytes>,
     pub plugin: Arc<dyn Plugin>,
@@ -36,6 +40,15 @@ pub struct Link {
 
 /// The plugins of one place by name.
 pub type Links = BTreeMap<&'static str, Arc<Link>>;
+
+/// The phases of a request in which plugins run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    Rewrite,
+    Access,
+    Response,
+    Log,
+}
 
 /// The two turns of the response phases; see [`Plugin::is_last`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +88,7 @@ impl Chain {
         exchange: &mut Exchange,
         session: &mut Session,
     ) -> Result<Option<Answer>> {
-        self.until_answer(exchange, session, |plugin, exchange, request| {
+        self.until_answer(Phase::Rewrite, exchange, session, |plugin, exchange, request| {
             plugin.rewrite(exchange, request)
         })
         .await
@@ -87,7 +100,7 @@ impl Chain {
         exchange: &mut Exchange,
         session: &mut Session,
     ) -> Result<Option<Answer>> {
-        self.until_answer(exchange, session, |plugin, exchange, request| {
+        self.until_answer(Phase::Access, exchange, session, |plugin, exchange, request| {
             plugin.access(exchange, request)
         })
         .await
@@ -102,7 +115,7 @@ impl Chain {
         response: &mut ResponseHeader,
     ) {
         for link in &self.links {
-            if link.has(turn) && link.runs(exchange, request) {
+            if link.has(turn) && link.runs(Phase::Response, exchange, request, Some(response)) {
                 link.plugin.response_headers(exchange, request, response);
             }
         }
@@ -124,7 +137,7 @@ impl Chain {
         end: bool,
     ) {
         for link in &self.links {
-            if link.has(turn) && link.plugin.reads_bodies() && link.ran(exchange) {
+            if link.has(turn) && link.plugin.reads_bodies() && link.known(exchange) != Some(false) {
                 link.plugin.response_body(exchange, body, end);
             }
         }
@@ -135,7 +148,7 @@ impl Chain {
     pub fn log(&self, facts: &Facts<'_>, route: Option<&Self>) {
         for link in &self.links {
             let elsewhere = link.prefer_route && route.is_some_and(|route| route.has(link.name));
-            if !elsewhere && link.ran(facts.exchange) {
+            if !elsewhere && link.logs(facts) {
                 link.plugin.log(facts);
             }
         }
@@ -147,15 +160,16 @@ impl Chain {
 
     async fn until_answer(
         &self,
+        phase: Phase,
         exchange: &mut Exchange,
         session: &mut Session,
-        phase: impl Fn(&dyn Plugin, &mut Exchange, &mut RequestHeader) -> Flow,
+        run: impl Fn(&dyn Plugin, &mut Exchange, &mut RequestHeader) -> Flow,
     ) -> Result<Option<Answer>> {
         for link in &self.links {
-            if !link.runs(exchange, session.req_header()) {
+            if !link.runs(phase, exchange, session.req_header(), None) {
                 continue;
             }
-            let flow = phase(&*link.plugin, exchange, session.req_header_mut());
+            let flow = run(&*link.plugin, exchange, session.req_header_mut());
             if let Some(answer) = settle(flow, exchange, session).await? {
                 return Ok(Some(link.dress(answer)));
             }
@@ -191,21 +205,38 @@ impl Link {
         self.plugin.is_last() == (turn == Turn::Last)
     }
 
-    /// Whether `_meta.filter` lets the request in; found out once per request.
-    fn runs(&self, exchange: &mut Exchange, request: &RequestHeader) -> bool {
+    /// Whether `_meta.filter` lets the request in: asked in the plugin's first phase, where it can
+    /// know most, and remembered. Before that phase a plugin does nothing or prepares for it.
+    fn runs(
+        &self,
+        phase: Phase,
+        exchange: &mut Exchange,
+        request: &RequestHeader,
+        response: Option<&ResponseHeader>,
+    ) -> bool {
         let Some(filter) = &self.filter else { return true };
-        if let Some(known) = exchange.filtered.iter().find(|(link, _)| *link == self.address()) {
-            return known.1;
+        if phase < self.begins {
+            return true;
         }
-        let fits = filter.matches(&exchange.facts(request));
+        if let Some(fits) = self.known(exchange) {
+            return fits;
+        }
+        let fits = filter.matches(&Facts { response, ..exchange.facts(request) });
         exchange.filtered.push((self.address(), fits));
         fits
     }
 
-    /// Whether the filter has let the request in.
-    fn ran(&self, exchange: &Exchange) -> bool {
-        let known = || exchange.filtered.iter().find(|(link, _)| *link == self.address());
-        self.filter.is_none() || known().is_some_and(|(_, fits)| *fits)
+    /// The same for the last phase, which may be the plugin's first.
+    fn logs(&self, facts: &Facts<'_>) -> bool {
+        let Some(filter) = &self.filter else { return true };
+        self.known(facts.exchange).unwrap_or_else(|| filter.matches(facts))
+    }
+
+    /// What the filter has said to the request; None if there is none or it was not asked.
+    fn known(&self, exchange: &Exchange) -> Option<bool> {
+        self.filter.as_ref()?;
+        let mut filtered = exchange.filtered.iter();
+        filtered.find(|(link, _)| *link == self.address()).map(|(_, fits)| *fits)
     }
 
     /// Tells links apart while a request holds them.

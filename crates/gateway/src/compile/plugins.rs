@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::Bench;
 use crate::{
     answer::Answer,
-    chain::{Link, Links},
+    chain::{Link, Links, Phase},
     exchange::Exchange,
     plugin::{self, Flow, Identity, Place, Plugin},
 };
@@ -38,7 +38,7 @@ impl Bench {
             Ok(link) => Some(link),
             Err(reason) => {
                 problems.push(format!("plugin `{name}`: {reason}"));
-                closes(name).then(|| closed(name))
+                (closes(name) && !is_disabled(config)).then(|| closed(name))
             }
         };
         plugins.iter().filter_map(compile).map(|link| (link.name, Arc::new(link))).collect()
@@ -87,6 +87,8 @@ impl Bench {
             enabled: !meta.disable,
             prefer_route: known.run_policy.as_deref() == Some("prefer_route"),
             filter: meta.filter,
+            begins: first_phase(known),
+            closed: false,
             error_response: meta.error_response,
             plugin,
         })
@@ -94,8 +96,8 @@ impl Bench {
 
     /// A configuration with its secrets and defaults; what is switched off needs no secrets.
     fn checked(&self, name: &str, config: &Value, role: Role) -> Result<Value, String> {
-        let disabled = config.pointer("/_meta/disable") == Some(&Value::Bool(true));
-        let mut config = if disabled { config.clone() } else { self.secrets.resolved(config)? };
+        let mut config =
+            if is_disabled(config) { config.clone() } else { self.secrets.resolved(config)? };
         catalog::check(name, &mut config, role).map_err(|violations| sentence(&violations))?;
         Ok(config)
     }
@@ -143,6 +145,21 @@ fn sentence(violations: &[gantry_routing::Violation]) -> String {
     violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
+fn is_disabled(config: &Value) -> bool {
+    config.pointer("/_meta/disable") == Some(&Value::Bool(true))
+}
+
+/// The first phase in which APISIX runs a plugin.
+fn first_phase(plugin: &catalog::Plugin) -> Phase {
+    let phase = |name: &String| match name.as_str() {
+        "access" => Phase::Access,
+        "header_filter" | "body_filter" => Phase::Response,
+        "log" => Phase::Log,
+        _ => Phase::Rewrite,
+    };
+    plugin.phases.first().map_or(Phase::Rewrite, phase)
+}
+
 /// Whether requests must not pass when this plugin cannot run.
 fn closes(name: &str) -> bool {
     catalog::get(name)
@@ -156,6 +173,8 @@ fn closed(name: &str) -> Link {
         enabled: true,
         prefer_route: false,
         filter: None,
+        begins: Phase::Rewrite,
+        closed: true,
         error_response: None,
         plugin: Arc::new(Closed),
     }
@@ -166,11 +185,16 @@ struct Idle;
 
 impl Plugin for Idle {}
 
-/// In place of a plugin that had to protect something and cannot.
+/// In place of a plugin that had to protect something and cannot. In both phases, because a
+/// consumer's takes the place of the route's only after the first one.
 struct Closed;
 
 impl Plugin for Closed {
     fn rewrite(&self, _exchange: &mut Exchange, _request: &mut RequestHeader) -> Flow {
         Answer::page(StatusCode::SERVICE_UNAVAILABLE).into()
+    }
+
+    fn access(&self, exchange: &mut Exchange, request: &mut RequestHeader) -> Flow {
+        self.rewrite(exchange, request)
     }
 }

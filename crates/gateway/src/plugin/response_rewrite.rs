@@ -158,7 +158,7 @@ impl Plugin for ResponseRewrite {
     }
 
     fn reads_bodies(&self) -> bool {
-        true
+        !matches!(self.body, Body::Kept)
     }
 
     fn response_body(&self, exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool) {

@@ -86,8 +86,9 @@ pub fn dress(
 
 /// Lets the plugins at a piece of the body.
 pub fn body(exchange: &mut Exchange, bytes: &mut Option<Bytes>, end: bool) {
-    let chains = chains(exchange);
-    if chains.iter().flatten().any(|chain| chain.reads_bodies()) {
+    let reads = |chain: &Arc<Chain>| chain.reads_bodies();
+    if reads(&exchange.snapshot.global) || exchange.chain.as_ref().is_some_and(reads) {
+        let chains = chains(exchange);
         for turn in Turn::ALL {
             for chain in chains.iter().flatten() {
                 chain.response_body(turn, exchange, bytes, end);

@@ -117,6 +117,12 @@ fn status_headers_and_body_are_rewritten() {
 }
 
 #[test]
+fn bodies_are_read_only_where_they_change() {
+    let reads = |config| plugin("response-rewrite", &config).reads_bodies();
+    assert!(reads(json!({"body": ""})) && !reads(json!({"status_code": 201})));
+}
+
+#[test]
 fn filters_see_the_whole_body() {
     let config =
         json!({"filters": [{"regex": "hello (\\w+)", "replace": "bye $1", "scope": "global"}]});
