@@ -303,8 +303,7 @@ impl Configuration {
         let compiled = self.bench.route(route, service, config)?;
         self.remove_route(id);
         let route = Arc::new(compiled.value);
-        // The id in the text may be another one.
-        let id = if *route.id == *id { Arc::clone(&route.id) } else { Arc::from(id) };
+        let id = Arc::clone(&route.id);
         for key in references {
             self.dependents.entry(key).or_default().insert(Arc::clone(&id));
         }
@@ -380,28 +379,25 @@ impl Configuration {
         self.snapshot.routes.remove_route(route.hosts(), &route.matcher, &route.id);
     }
 
-    /// A plugin in several rules runs for none of them, as in APISIX; that is reported.
+    /// A plugin in several rules runs for none of them, as in APISIX; that is reported. One that had
+    /// to protect something and cannot still refuses every request.
     fn merge_global_rules(&mut self) {
         let mut times: BTreeMap<&str, usize> = BTreeMap::new();
         for name in self.global_rules.values().flat_map(Links::keys) {
             *times.entry(name).or_default() += 1;
         }
-        let repeated: Vec<String> = times
-            .iter()
-            .filter(|(_, count)| **count > 1)
-            .map(|(name, _)| {
-                format!("plugin `{name}` stands in several global rules and runs for none")
-            })
-            .collect();
-        let once: Links = self
-            .global_rules
-            .values()
-            .flatten()
-            .filter(|(name, _)| times.get(*name) == Some(&1))
+        let all = self.global_rules.values().flatten();
+        let kept: Links = all
+            .filter(|(name, link)| link.closed || times.get(*name) == Some(&1))
             .map(|(name, link)| (*name, Arc::clone(link)))
             .collect();
-        self.snapshot.global = Arc::new(Chain::merge([&once]));
-        self.report("global_rules", &repeated);
+        let dropped: Vec<String> = times
+            .keys()
+            .filter(|name| !kept.contains_key(*name))
+            .map(|name| format!("plugin `{name}` stands in several global rules and runs for none"))
+            .collect();
+        self.snapshot.global = Arc::new(Chain::merge([&kept]));
+        self.report("global_rules", &dropped);
     }
 
     fn put_ssl(&mut self, id: &str, source: &resource::Ssl) -> Result<(), String> {

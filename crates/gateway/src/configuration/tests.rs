@@ -75,6 +75,27 @@ fn a_text_that_is_refused_stays_reported_while_the_one_before_follows_its_servic
     assert!(found(&configuration, "b.com", "/c").is_some());
 }
 
+/// Whatever id the documents have: the key is what is deleted.
+#[test]
+fn consumers_and_credentials_go_with_their_keys() {
+    let key = |key: &str| json!({ "key-auth": { "key": key } });
+    let jack = json!({ "id": "j", "username": "jack", "plugins": key("one") });
+    let credential = json!({ "id": "c", "plugins": key("two") });
+    let (person, other) = ("consumers/jack", "consumers/jack/credentials/k");
+    let mut configuration = configuration(1, &[(person, jack), (other, credential)]);
+    let found = |configuration: &Configuration, key: &str| {
+        let found = configuration.snapshot.consumers.credential("key-auth", key)?;
+        Some((found.consumer.name.clone(), found.id.clone()))
+    };
+    assert!(problems(&configuration).is_empty());
+    assert_eq!(found(&configuration, "one"), Some(("jack".to_owned(), None)));
+    assert_eq!(found(&configuration, "two"), Some(("jack".to_owned(), Some("k".to_owned()))));
+    configuration.apply(2, vec![Change { key: other.to_owned(), value: None }]);
+    assert_eq!(found(&configuration, "two"), None);
+    configuration.apply(3, vec![Change { key: person.to_owned(), value: None }]);
+    assert_eq!(found(&configuration, "one"), None);
+}
+
 #[test]
 fn metadata_that_changes_compiles_everything_anew() {
     let route = json!({ "uri": "/a", "service_id": "1" });

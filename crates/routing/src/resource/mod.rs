@@ -91,9 +91,9 @@ pub fn is_known(directory: &str) -> bool {
 }
 
 /// Parses the document at `/apisix/{directory}/{id}`: checks it, fills in defaults, and takes the id
-/// from the key if the document has none. The error is a sentence.
+/// from the key, whatever the document says. The error is a sentence.
 ///
-/// The id of a credential is the rest of its key, `{consumer}/credentials/{id}`.
+/// The id of a credential is the end of its key, `{consumer}/credentials/{id}`.
 pub fn parse(directory: &str, id: &str, bytes: &[u8]) -> Result<Resource, String> {
     let document =
         serde_json::from_slice(bytes).map_err(|error| format!("it is not JSON: {error}"))?;
@@ -117,6 +117,9 @@ pub fn parse_value(directory: &str, id: &str, mut document: Value) -> Result<Res
     };
     if !violations.is_empty() {
         return Err(sentence(&violations));
+    }
+    if let Value::Object(map) = &mut document {
+        map.insert("id".to_owned(), own_id.into());
     }
     kind.typed(id, document)
 }

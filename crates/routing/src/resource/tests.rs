@@ -27,6 +27,8 @@ fn every_schema_compiles() {
 
 #[test]
 fn single_fields_become_lists_and_the_id_comes_from_the_key() {
+    let other = route(json!({"id": 7, "uri": "/a", "plugins": {}}));
+    assert_eq!(other.id, "1", "whatever the document says");
     let route = route(json!({"uri": "/a", "host": "A.com", "service_id": 7}));
     assert_eq!(route.id, "1");
     assert_eq!(route.uris, ["/a"]);
