@@ -16,7 +16,9 @@ use crate::{
     plugin::{BodyLimit, Copies, GrpcWebCall},
     request::{self, X_FORWARDED_FOR, X_REAL_IP},
     snapshot::NoUpstream,
-    upstream::{Balancing, ClientCertificate, HashOn, Node, PassHost, Report, Resolver, Upstream},
+    upstream::{
+        Balancing, ClientCertificate, HashOn, Lease, Node, PassHost, Report, Resolver, Upstream,
+    },
 };
 
 /// Dead pooled connections that are passed over before a try counts.
@@ -37,8 +39,11 @@ pub async fn peer(
     exchange.attempts.began.get_or_insert_with(Instant::now);
     exchange.attempts.body_bytes = 0;
     let key = hash_key(&upstream, request, exchange);
+    // A node that is alone may be asked again.
+    let forgiven = if pool.is_single() { exchange.attempts.tried.len() } else { 0 };
     loop {
-        let Some((index, lease)) = pool.choose(&key, &exchange.attempts.tried) else {
+        let tried = exchange.attempts.tried.get(forgiven..).unwrap_or_default();
+        let Some((index, lease)) = pool.choose(&key, tried) else {
             // Every node was tried, or there is none with an address.
             let status = if exchange.attempts.statuses.is_empty() { 503 } else { 502 };
             return refuse(status, "no node is left to try");
@@ -150,7 +155,7 @@ fn server_name(
             None => request::authority(request),
         },
     };
-    request::split_port(host).0.to_owned()
+    request::server_name(host).to_owned()
 }
 
 /// Puts on the request what the upstream shall see. `bodiless` says that no body will follow.
@@ -222,7 +227,7 @@ fn count(exchange: &mut Exchange, body: Option<&Bytes>) -> Result<()> {
     }
 }
 
-/// A pooled connection was dead when the request came: tries the same node again, at no cost.
+/// A pooled connection was dead when the request came: tries again, at no cost.
 pub fn stale(exchange: &mut Exchange, mut error: Box<Error>) -> Box<Error> {
     let attempts = &mut exchange.attempts;
     if attempts.stale >= STALE_MAX || is_timeout(&error) {
@@ -274,7 +279,10 @@ impl Attempts {
     fn may_repeat(&self) -> bool {
         let (Some(upstream), Some(pool)) = (&self.upstream, &self.pool) else { return false };
         let tries = upstream.retries.map_or(usize::MAX, |retries| retries.saturating_add(1));
-        self.tried.len() < tries.min(pool.usable())
+        // A node that is alone may be asked as often as somebody has said.
+        let most =
+            if pool.is_single() && upstream.retries.is_some() { tries } else { pool.usable() };
+        self.tried.len() < tries.min(most)
     }
 
     /// Whether the time for repeated tries is over.
@@ -286,6 +294,7 @@ impl Attempts {
     /// The upstream has answered with this status.
     pub(super) fn answered(&mut self, status: u16) {
         self.statuses.push(status);
+        self.lease.iter().for_each(Lease::answered);
         if let Some((members, node)) = self.checked() {
             members.observe_status(node, status);
         }

@@ -112,7 +112,8 @@ impl ProxyHttp for Proxy {
         exchange: &mut Exchange,
         reused: bool,
     ) -> Box<Error> {
-        let repeatable = session.req_header().method.is_idempotent()
+        let method = exchange.outgoing.method.as_ref().unwrap_or(&session.req_header().method);
+        let repeatable = method.is_idempotent()
             && !session.as_ref().retry_buffer_truncated()
             && answering::answered(session).is_none();
         // It is not the node that failed if the client left or was refused.

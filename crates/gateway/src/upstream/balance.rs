@@ -77,6 +77,12 @@ impl Pool {
         &self.nodes
     }
 
+    /// Whether there is one node only, so that there is nothing to choose.
+    #[must_use]
+    pub fn is_single(&self) -> bool {
+        self.nodes.len() == 1
+    }
+
     /// How many nodes can be asked at all.
     #[must_use]
     pub fn usable(&self) -> usize {
@@ -141,22 +147,29 @@ impl Turns {
         Self { ends, stride: stride(cycle), turn: AtomicU64::new(rand::random_range(0..1 << 20)) }
     }
 
-    /// The index whose turn it is, or the next one that is free. None without any weight.
+    /// The index whose turn it is, or another one that is free. None without any weight.
     pub fn next(&self, free: impl Fn(&usize) -> bool) -> Option<usize> {
         let cycle = self.ends.last().copied().filter(|cycle| *cycle > 0)?;
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % cycle;
-        let slot = (u128::from(turn) * u128::from(self.stride) % u128::from(cycle)) as u64;
-        let index = self.ends.partition_point(|end| *end <= slot);
-        if free(&index) {
-            return Some(index);
-        }
-        // A retry: walk on from the node whose turn it was, over nodes that have a weight.
-        let count = self.ends.len();
-        let has_weight = |index: &usize| {
-            let before = index.checked_sub(1).and_then(|index| self.ends.get(index));
-            self.ends.get(*index) != before.or(Some(&0))
-        };
-        (1..count).map(|step| (index + step) % count).filter(has_weight).find(free)
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let slot = u128::from(turn % cycle) * u128::from(self.stride) % u128::from(cycle);
+        let index = self.ends.partition_point(|end| u128::from(*end) <= slot);
+        if free(&index) { Some(index) } else { self.other(turn, free) }
+    }
+
+    /// The node whose turn it is among those that are free, which keep their proportions. Turns are
+    /// scattered, because those of a node that is down lie at equal distances.
+    fn other(&self, turn: u64, free: impl Fn(&usize) -> bool) -> Option<usize> {
+        const SCATTER: u64 = 0x9e37_79b9_7f4a_7c15;
+        let starts = [0].iter().chain(&self.ends);
+        let weights = self.ends.iter().zip(starts).map(|(end, start)| end - start).enumerate();
+        let weights = weights.filter(|(index, _)| free(index));
+        let total: u64 = weights.clone().map(|(_, weight)| weight).sum();
+        let slot = u128::from(turn.wrapping_mul(SCATTER)) * u128::from(total) >> 64;
+        let ends = weights.scan(0, |end, (index, weight)| {
+            *end += weight;
+            Some((index, *end))
+        });
+        ends.filter(|(_, end)| u128::from(*end) > slot).map(|(index, _)| index).next()
     }
 }
 
@@ -177,7 +190,7 @@ struct Ring {
 
 /// Points for each unit of weight; 160 is what ketama uses.
 const POINTS: u32 = 160;
-/// Bounds the ring when weights have no common divisor.
+/// Bounds the ring, up to a point for each node, when weights have no common divisor.
 const POINTS_MAX: u64 = 100_000;
 
 impl Ring {
@@ -185,13 +198,18 @@ impl Ring {
         let weights = weights(nodes);
         let unit = weights.iter().fold(0, |unit, weight| gcd(unit, u64::from(*weight))).max(1);
         let total: u64 = weights.iter().map(|weight| u64::from(*weight) / unit).sum();
-        let points = u64::from(POINTS).min(POINTS_MAX / total.max(1)).max(1);
+        let most = POINTS_MAX.min(u64::from(POINTS) * total);
+        // A node with any weight has a point.
+        let points = |weight: u32| match u64::from(weight) / unit {
+            0 => 0,
+            units => (u128::from(units) * u128::from(most) / u128::from(total)).max(1),
+        };
         let mut ring: Vec<(u64, usize)> = nodes
             .iter()
             .zip(weights)
             .enumerate()
             .flat_map(|(index, (node, weight))| {
-                (0..points * (u64::from(weight) / unit)).map(move |point| {
+                (0..points(weight)).map(move |point| {
                     (hash(&format!("{}\0{}\0{point}", node.host, node.port)), index)
                 })
             })
@@ -285,6 +303,35 @@ mod tests {
     }
 
     #[test]
+    fn the_turns_of_a_node_that_is_down_are_shared_as_the_weights_say() {
+        for (weights, down, expected) in [
+            (vec![100, 1, 100], vec![0], vec![0.0, 1.0 / 101.0, 100.0 / 101.0]),
+            (vec![1, 1, 1], vec![0], vec![0.0, 0.5, 0.5]),
+            (vec![1, 1, 1, 1], vec![0, 1], vec![0.0, 0.0, 0.5, 0.5]),
+            (vec![3, 0, 1, 2], vec![0], vec![0.0, 0.0, 1.0 / 3.0, 2.0 / 3.0]),
+        ] {
+            let weighted: Vec<_> = weights.iter().map(|weight| (*weight, 0)).collect();
+            let pool = pool(&weighted, &Balancing::RoundRobin);
+            down.iter().for_each(|index| sicken(&pool.nodes[*index]));
+            for (count, expected) in counts(&pool, 20_000).into_iter().zip(expected) {
+                let share = count as f64 / 20_000.0;
+                assert!((share - expected).abs() < 0.01, "{weights:?}: {share}, not {expected}");
+                assert!(expected > 0.0 || count == 0, "{weights:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_weight_makes_a_ring_too_large() {
+        let balancing = Balancing::Hash(HashOn::Consumer);
+        let pool = pool(&[(1, 0), (5_000_000, 0), (0, 0)], &balancing);
+        let Algorithm::Hash(ring) = &pool.tiers[0].1 else { panic!("a ring") };
+        assert!(ring.points.len() <= 100_001, "{}", ring.points.len());
+        let points = |index| ring.points.iter().filter(|point| point.1 == index).count();
+        assert_eq!((points(0), points(2)), (1, 0), "a node with any weight is on it");
+    }
+
+    #[test]
     fn nodes_without_weight_rotate_only_among_themselves() {
         assert_eq!(counts(&pool(&[(0, 0), (0, 0)], &Balancing::RoundRobin), 10), [5, 5]);
     }
@@ -335,7 +382,7 @@ mod tests {
         let pool = pool(&[(1, 0), (0, 0)], &Balancing::Fastest);
         // An answer makes a node slower than one nobody has asked.
         let (first, lease) = pool.choose("", &[]).unwrap();
-        drop(lease);
+        lease.unwrap().answered();
         let held: Vec<_> = (0..10).map(|_| pool.choose("", &[]).unwrap()).collect();
         assert!(held.iter().all(|(index, _)| *index == 1 - first));
         assert_eq!(pool.choose("", &[1 - first]).unwrap().0, first);

@@ -1,6 +1,9 @@
 //! One probe: a connection to a node, and for HTTP a request of which only the status counts.
 
-use std::{net::SocketAddr, sync::LazyLock};
+use std::{
+    net::{Ipv6Addr, SocketAddr},
+    sync::LazyLock,
+};
 
 use pingora::{connectors::TransportConnector, protocols::Stream, upstreams::peer::HttpPeer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,6 +12,7 @@ use super::{
     Report, Resolver,
     checks::{Active, ProbeRequest},
 };
+use crate::request::server_name;
 
 /// Connections of probes are never kept. Its certificates are read when the first probe is sent.
 static CONNECTOR: LazyLock<TransportConnector> = LazyLock::new(|| TransportConnector::new(None));
@@ -51,21 +55,24 @@ async fn ask(
         tokio::net::TcpStream::connect(address).await?;
         return Ok(None);
     };
-    let name = request.host.as_deref().unwrap_or(host);
+    let name = request.host.as_deref().map_or(host, server_name);
     let mut peer = HttpPeer::new(address, request.tls, name.to_owned());
     peer.options.verify_cert = request.verify;
     peer.options.verify_hostname = request.verify;
     let mut stream = CONNECTOR.new_stream(&peer).await.map_err(|_| Unreachable)?;
-    stream.write_all(request.text(name).as_bytes()).await?;
+    stream.write_all(request.text(host).as_bytes()).await?;
     stream.flush().await?;
     status(&mut stream).await.map(Some)
 }
 
 impl ProbeRequest {
-    /// The request as it goes over the wire.
-    fn text(&self, host: &str) -> String {
+    /// The request to this node as it goes over the wire.
+    fn text(&self, node: &str) -> String {
         let Self { method, path, headers, body, .. } = self;
-        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let host = match self.host.as_deref().unwrap_or(node) {
+            bare if bare.parse::<Ipv6Addr>().is_ok() => format!("[{bare}]"),
+            host => host.to_owned(),
+        };
         let length = match body.len() {
             0 => String::new(),
             length => format!("Content-Length: {length}\r\n"),
@@ -89,4 +96,31 @@ async fn status(stream: &mut Stream) -> Result<u16, Unreachable> {
     let protocol = words.next().filter(|word| word.starts_with("HTTP/1."));
     let status = words.next().and_then(|word| word.parse().ok());
     protocol.and(status).ok_or(Unreachable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_is_sent_as_configured_and_that_of_a_node_as_an_authority() {
+        for (configured, node, expected) in [
+            (None, "::1", "[::1]"),
+            (None, "a.com", "a.com"),
+            (Some("a.com:8443"), "::1", "a.com:8443"),
+            (Some("[::1]:80"), "a.com", "[::1]:80"),
+        ] {
+            let request = ProbeRequest {
+                tls: false,
+                verify: false,
+                host: configured.map(str::to_owned),
+                method: "GET".to_owned(),
+                path: "/".to_owned(),
+                headers: String::new(),
+                body: String::new(),
+            };
+            let text = request.text(node);
+            assert!(text.contains(&format!("\r\nHost: {expected}\r\n")), "{text}");
+        }
+    }
 }

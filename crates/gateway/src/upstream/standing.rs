@@ -133,7 +133,7 @@ impl Speed {
     }
 }
 
-/// Counts a request as in flight on its node until dropped, and takes its time.
+/// Counts a request as in flight on its node until dropped.
 pub struct Lease {
     standing: Arc<Standing>,
     began: Instant,
@@ -145,12 +145,17 @@ impl Lease {
         standing.busy.fetch_add(1, Ordering::Relaxed);
         Self { standing: Arc::clone(standing), began: Instant::now() }
     }
+
+    /// The node has answered: it took the time since the lease began. A node that fails is not fast,
+    /// and how long the client takes for the rest is not the node's doing.
+    pub fn answered(&self) {
+        self.standing.speed.observe(self.began.elapsed(), Speed::now());
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         self.standing.busy.fetch_sub(1, Ordering::Relaxed);
-        self.standing.speed.observe(self.began.elapsed(), Speed::now());
     }
 }
 
@@ -184,6 +189,20 @@ mod tests {
             assert_eq!(standing.report(Report::Timeout, 0), None);
         }
         assert_eq!(standing.health.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_node_that_fails_is_not_fast() {
+        let standing = Arc::new(Standing::default());
+        drop(Lease::new(&standing));
+        assert_eq!(standing.speed.packed.load(Ordering::Relaxed), 0);
+        let lease = Lease::new(&standing);
+        lease.answered();
+        let known = standing.speed.packed.load(Ordering::Relaxed);
+        assert_ne!(known, 0);
+        drop((lease, Lease::new(&standing)));
+        assert_eq!(standing.speed.packed.load(Ordering::Relaxed), known);
+        assert_eq!(standing.busy(), 0);
     }
 
     #[test]

@@ -131,6 +131,17 @@ async fn probes_over_tls_verify_the_certificate_if_they_shall() {
     assert!(is(&trusted, true)(&rig.gateway.state().await));
 }
 
+#[tokio::test]
+async fn the_port_of_a_host_is_for_the_header_only() {
+    let node = NodeServer::start(Some(Identity::new().acceptor())).await;
+    let checks = probes(&json!({"type": "https", "https_verify_certificate": false,
+        "host": "localhost:8443"}));
+    let rig = Rig::start(&resources(&[&node], &checks)).await;
+    rig.gateway.until(|state| !node.probes().is_empty() || is(&node, false)(state)).await;
+    let probe = node.probes().remove(0);
+    assert!(probe.contains("Host: localhost:8443\r\n"), "{probe}");
+}
+
 /// Probes so rare that only requests tell; they believe the second failure.
 fn passive() -> Value {
     json!({

@@ -76,6 +76,54 @@ async fn without_time_for_another_try_the_answer_is_a_502() {
 }
 
 #[tokio::test]
+async fn what_was_sent_is_repeated_only_if_that_does_no_harm() {
+    let (silent, other) =
+        (TcpListener::bind(local()).await.unwrap(), TcpListener::bind(local()).await.unwrap());
+    let nodes = json!({silent.local_addr().unwrap().to_string(): 1,
+        other.local_addr().unwrap().to_string(): 1});
+    let upstream = json!({"nodes": nodes, "timeout": {"connect": 1, "send": 1, "read": 0.2}});
+    let as_method = |uri: &str, method: &str| json!({"uri": uri, "upstream": upstream, "plugins": {"proxy-rewrite": {"method": method}}});
+    let rig = Rig::start(&[
+        ("routes/1", as_method("/post", "POST")),
+        ("routes/2", as_method("/get", "GET")),
+    ])
+    .await;
+    let client = &rig.gateway.client;
+    for (request, tries) in [
+        (client.get(rig.gateway.url("/post")), "504"),
+        (client.post(rig.gateway.url("/get")), "504, 504"),
+    ] {
+        let response = request.send().await.unwrap();
+        assert_eq!(response.headers()["x-apisix-upstream-status"], tries);
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_is_alone_is_asked_as_often_as_somebody_has_said() {
+    let alone = |uri: &str, node: Value, retries: Value| {
+        let mut upstream = json!({"nodes": node});
+        if !retries.is_null() {
+            upstream["retries"] = retries;
+        }
+        json!({"uri": uri, "upstream": upstream})
+    };
+    let dead = json!({dead().await: 1});
+    let nameless = json!({"no-such-host.invalid:80": 1});
+    let rig = Rig::start(&[
+        ("routes/1", alone("/thrice", dead.clone(), json!(2))),
+        ("routes/2", alone("/once", dead, json!(null))),
+        ("routes/3", alone("/nameless", nameless, json!(2))),
+    ])
+    .await;
+    for (path, tries) in [("/thrice", "502, 502, 502"), ("/once", "502")] {
+        let response = rig.gateway.get("localhost", path).await;
+        assert_eq!(response.status(), 502);
+        assert_eq!(response.headers()["x-apisix-upstream-status"], tries);
+    }
+    assert_eq!(rig.gateway.fetch("/nameless").await.0, 503);
+}
+
+#[tokio::test]
 async fn the_upstream_sees_the_host_it_shall_see() {
     let origin = Origin::start("one").await;
     let node = origin.address.to_string();
