@@ -180,6 +180,19 @@ async fn variants_are_kept_apart() {
 }
 
 #[tokio::test]
+async fn no_path_passes_for_the_variant_of_another_one() {
+    let origin = Scripted::counting("Vary: Accept-Encoding\r\n").await;
+    let rig = Rig::start(&[("routes/1", cached("/*", &origin, &in_memory(&json!({}))))]).await;
+    let page = async || ask(&rig.gateway, "GET", "/page", &[("accept-encoding", "gzip")]).await;
+    assert_eq!(page().await, told("MISS", 200, "1"));
+    for forged in ["/page%02gzip%03", "/page%02gzip%03", "/a%01b"] {
+        assert_eq!(ask(&rig.gateway, "GET", forged, &[]).await.0, "BYPASS", "{forged}");
+    }
+    assert_eq!(ask(&rig.gateway, "PURGE", "/page%02gzip%03", &[]).await.1, 404);
+    assert_eq!(page().await, told("HIT", 200, "1"));
+}
+
+#[tokio::test]
 async fn consumers_do_not_see_what_belongs_to_others() {
     let origin = Scripted::counting("").await;
     let consumer = |name: &str| json!({"username": name, "plugins": {"key-auth": {"key": format!("{name}-key")}}});

@@ -5,6 +5,23 @@ use http::header;
 use pingora::http::{RequestHeader, ResponseHeader};
 use serde::Deserialize;
 
+/// Stands behind the name of a consumer.
+pub const CONSUMER_END: char = '\x01';
+/// Stands before each header of a variant.
+const HEADER: char = '\x02';
+/// Stands behind each value of a header.
+const VALUE_END: char = '\x03';
+
+/// Whether a byte has a meaning in keys. Headers cannot contain it, but what is percent-decoded can.
+pub fn separates(byte: u8) -> bool {
+    [CONSUMER_END, HEADER, VALUE_END].contains(&char::from(byte))
+}
+
+/// The key of which this one is a variant, or the key itself.
+pub fn base(key: &str) -> &str {
+    key.split(HEADER).next().unwrap_or(key)
+}
+
 /// A text, or the value of a variable.
 #[derive(Deserialize)]
 #[serde(from = "String")]
@@ -58,14 +75,14 @@ pub fn varies(response: &ResponseHeader) -> Option<Vec<String>> {
     (!names.iter().any(|name| name == "*")).then_some(names)
 }
 
-/// The key of the variant for this request. Neither URIs nor headers contain the separator.
+/// The key of the variant for this request.
 pub fn variant(key: &str, names: &[String], request: &RequestHeader) -> String {
     let mut variant = key.to_owned();
     for name in names {
-        variant.push('\x02');
+        variant.push(HEADER);
         for value in request.headers.get_all(name) {
             variant.push_str(&String::from_utf8_lossy(value.as_bytes()));
-            variant.push('\x03');
+            variant.push(VALUE_END);
         }
     }
     variant

@@ -98,8 +98,12 @@ impl ProxyCache {
 impl Plugin for ProxyCache {
     fn access(&self, exchange: &mut Exchange, request: &mut RequestHeader) -> Flow {
         let cache = &self.0;
-        let key = cache.key(exchange, request);
-        if request.method.as_str() == "PURGE" {
+        let purges = request.method.as_str() == "PURGE";
+        let Some(key) = cache.key(exchange, request) else {
+            cache.visit(exchange, Some("BYPASS"), None);
+            return if purges { Answer::page(StatusCode::NOT_FOUND).into() } else { Flow::Next };
+        };
+        if purges {
             return cache.purge(key);
         }
         let (status, keeps) = match cache.passes_by(exchange, request) {
@@ -181,20 +185,23 @@ impl Cache {
         exchange.notes.get_mut::<Visit>().filter(|visit| visit.owner == self.identity())
     }
 
-    fn key(&self, exchange: &Exchange, request: &RequestHeader) -> String {
+    /// What a request asks for; None if it could be taken for something else, because a path or an
+    /// argument brings a separator.
+    fn key(&self, exchange: &Exchange, request: &RequestHeader) -> Option<String> {
         let facts = exchange.facts(request);
         let mut key = String::new();
         if self.isolates {
             let name = facts.var("consumer_name").or_else(|| facts.var("remote_user"));
             if let Some(name) = name.as_ref().and_then(Var::text) {
                 key.push_str(&name);
-                key.push('\x01');
+                key.push(key::CONSUMER_END);
             }
         }
+        let start = key.len();
         for part in &self.config.cache_key {
             part.append(&facts, &mut key);
         }
-        key
+        (!key.bytes().skip(start).any(key::separates)).then_some(key)
     }
 
     /// What the client is told and whether the response is kept all the same, if the cache is not

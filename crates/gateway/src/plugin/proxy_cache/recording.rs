@@ -8,6 +8,7 @@ use super::{Cache, key};
 use crate::{
     exchange::{Exchange, Source},
     plugin::{freshness, limit::now_ms, room::Claim},
+    request::length,
     zone::{Content, Stored},
 };
 
@@ -51,8 +52,6 @@ impl Cache {
     ) -> Option<Recording> {
         let (config, headers) = (&self.config, &response.headers);
         let facts = exchange.facts(request);
-        let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-        let length = length.and_then(|length| length.parse::<usize>().ok());
         let cookies = config.cache_set_cookie && self.in_memory();
         let keeps = exchange.response.source == Source::Upstream
             && request.method != Method::HEAD
@@ -60,7 +59,7 @@ impl Cache {
             && config.cache_http_status.contains(&response.status.as_u16())
             && !config.no_cache.iter().any(|part| part.is_set(&facts))
             && (cookies || !headers.contains_key(header::SET_COOKIE))
-            && length.is_none_or(|length| length <= config.max_resp_body_size);
+            && length(headers).is_none_or(|length| length <= config.max_resp_body_size as u64);
         if !keeps {
             return None;
         }
@@ -82,7 +81,7 @@ impl Cache {
     pub(super) fn keep(&self, recording: Recording) {
         let Recording { varies, key, status, headers, seconds, pieces, length } = recording;
         let stored_ms = now_ms();
-        let base = key.split('\x02').next().unwrap_or("").to_owned();
+        let base = key::base(&key).to_owned();
         let mut body = BytesMut::with_capacity(length);
         // Copied, because a piece may be a small part of a large buffer.
         pieces.iter().for_each(|(piece, _)| body.extend_from_slice(piece));
