@@ -278,6 +278,9 @@ pub struct ClientOptions {
     /// Every connection begins with a header of the PROXY protocol, version 1 or 2.
     #[arg(long, env = "GANTRY_PROXY_PROTOCOL")]
     pub proxy_protocol: bool,
+    /// Port that clients find HTTPS at, for redirects; without it the port of `--listen-https`.
+    #[arg(long, env = "GANTRY_HTTPS_PORT")]
+    pub https_port: Option<u16>,
     /// Addresses and networks, with commas, whose X-Forwarded headers are believed.
     #[arg(long, env = "GANTRY_TRUSTED_ADDRESSES", value_delimiter = ',')]
     pub trusted_addresses: Option<Vec<String>>,

@@ -60,6 +60,9 @@ pub struct ClientOptions {
     pub h2c: bool,
     /// Every connection begins with a header of the PROXY protocol, version 1 or 2.
     pub proxy_protocol: bool,
+    /// The port clients find HTTPS at, for redirects; None is the listener's own. APISIX has it in
+    /// `plugin_attr.redirect.https_port`.
+    pub https_port: Option<u16>,
     /// Peers whose `X-Forwarded-*` are believed; others cannot even extend the chain of
     /// `X-Forwarded-For`. None: nobody's are believed, but the chain grows.
     pub trusted_addresses: Option<Vec<String>>,
@@ -77,6 +80,7 @@ impl Default for ClientOptions {
             idle_timeout: minute,
             h2c: false,
             proxy_protocol: false,
+            https_port: None,
             trusted_addresses: None,
         }
     }

@@ -28,6 +28,13 @@ pub fn split_port(authority: &str) -> (&str, Option<u16>) {
     }
 }
 
+/// The host of an authority as certificates and name resolution know it: no port, no brackets.
+#[must_use]
+pub fn server_name(authority: &str) -> &str {
+    let host = split_port(authority).0;
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
 /// Path and query as the client sent them.
 #[must_use]
 pub fn target(request: &RequestHeader) -> &str {
@@ -67,6 +74,12 @@ fn with_dashes<'a>(name: &'a str, buffer: &'a mut [u8; SHORT]) -> Cow<'a, str> {
         *to = if from == b'_' { b'-' } else { from };
     }
     std::str::from_utf8(short).map_or_else(|_| Cow::Borrowed(name), Cow::Borrowed)
+}
+
+/// Content-Length, if it is there.
+#[must_use]
+pub fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// The user name of Basic credentials.
@@ -110,6 +123,7 @@ pub fn forwarded_for(request: &RequestHeader, client: &str) -> String {
 
 // Spelt as nginx does: Pingora sends names as they are given, and static texts cost it nothing.
 pub const X_FORWARDED_FOR: &str = "X-Forwarded-For";
+pub const X_FORWARDED_PROTO: &str = "X-Forwarded-Proto";
 pub const X_REAL_IP: &str = "X-Real-IP";
 
 #[cfg(test)]
@@ -134,6 +148,15 @@ mod tests {
             ("a.com.", "a.com"),
         ] {
             assert_eq!(host(&request("/", &[("Host", header)])), expected);
+        }
+    }
+
+    #[test]
+    fn server_names_have_neither_port_nor_brackets() {
+        for (authority, expected) in
+            [("a.com", "a.com"), ("a.com:8443", "a.com"), ("[::1]:80", "::1"), ("[::1]", "::1")]
+        {
+            assert_eq!(server_name(authority), expected);
         }
     }
 

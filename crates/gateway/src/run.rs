@@ -89,7 +89,7 @@ pub fn run(mut options: Options, shutdown: CancellationToken) -> Result<(), Erro
     let (sockets, predecessor) = Sockets::open(&options)?;
     let bound = sockets.bound()?;
     let background = runtime()?;
-    let https_port = bound.https.map(|address| address.port());
+    let https_port = options.clients.https_port.or(bound.https.map(|address| address.port()));
     let zones = zones(&options)?;
     let access_log = options.access_log.as_deref();
     options.series.check().map_err(Error::Metrics)?;

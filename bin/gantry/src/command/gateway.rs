@@ -117,6 +117,7 @@ fn meet(options: ClientOptions) -> gantry_gateway::ClientOptions {
         idle_timeout: Duration::from_secs(options.idle_timeout_seconds),
         h2c: options.h2c,
         proxy_protocol: options.proxy_protocol,
+        https_port: options.https_port,
         trusted_addresses: options.trusted_addresses,
     }
 }

@@ -4,10 +4,10 @@
 mod replay;
 
 use bytes::BytesMut;
-use http::header::{CONTENT_LENGTH, EXPECT};
-use pingora::{Error, Result, http::RequestHeader, proxy::Session};
+use http::header::EXPECT;
+use pingora::{Error, Result, proxy::Session};
 
-use crate::{exchange::Exchange, plugin::BodyLimit};
+use crate::{exchange::Exchange, plugin::BodyLimit, request};
 use replay::Replay;
 pub use replay::Slot;
 
@@ -22,7 +22,7 @@ pub async fn read(session: &mut Session, exchange: &mut Exchange, limit: u64) ->
         return Ok(fits(body.len(), limit));
     }
     let limit = exchange.notes.get().map_or(limit, |BodyLimit(own)| limit.min(*own));
-    let declared = declared_length(session.req_header());
+    let declared = request::length(&session.req_header().headers);
     if declared.is_some_and(|length| length > limit) {
         return Ok(false);
     }
@@ -48,10 +48,6 @@ async fn invite(session: &mut Session) -> Result<()> {
     session.as_mut().write_continue_response().await?;
     session.set_keepalive(kept);
     Ok(())
-}
-
-fn declared_length(request: &RequestHeader) -> Option<u64> {
-    request.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Lets the proxy find the body that was read, or what a plugin has put in its place.

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, net::SocketAddr};
 
 use gantry_routing::vars::{Var, Vars};
-use http::{HeaderMap, Version, header::CONTENT_LENGTH};
+use http::{HeaderMap, Version};
 use jiff::{Timestamp, ZonedDateTime};
 use pingora::http::{RequestHeader, ResponseHeader};
 
@@ -29,7 +29,7 @@ impl Vars for Facts<'_> {
             .or_else(|| self.of_request(name))
             .or_else(|| self.of_connection(name))
             .or_else(|| self.of_configuration(name))
-            .or_else(|| self.of_outcome(name))
+            .or_else(|| self.measured(name).map(|value| Var::from(digits(name, value))))
             .or_else(|| Self::of_surroundings(name))
     }
 }
@@ -40,9 +40,8 @@ impl<'a> Facts<'a> {
     pub fn request_bytes(&self) -> u64 {
         let request = self.request;
         let line = request.method.as_str().len() + request.raw_path().len();
-        let declared = request.headers.get(CONTENT_LENGTH);
-        let body = declared.and_then(|value| value.to_str().ok()?.parse().ok());
-        let body = body.unwrap_or(self.exchange.attempts.body_bytes);
+        let declared = request::length(&request.headers);
+        let body = declared.unwrap_or(self.exchange.attempts.body_bytes);
         head_bytes(line, &request.headers).saturating_add(body)
     }
 
@@ -135,11 +134,8 @@ impl<'a> Facts<'a> {
         let connection = &self.exchange.connection;
         Some(match name {
             "remote_addr" => Var::from(self.exchange.client.text()),
-            "remote_port" => port(self.exchange.client.address()),
             "realip_remote_addr" => ip(connection.peer),
-            "realip_remote_port" => port(connection.peer),
             "server_addr" => ip(connection.server),
-            "server_port" => port(connection.server),
             "http2" => Var::from(if self.request.version == Version::HTTP_2 { "h2" } else { "" }),
             "ssl_server_name" => Var::from(&*self.exchange.handshake.as_ref()?.server_name),
             "ssl_client_verify" => {
@@ -168,8 +164,9 @@ impl<'a> Facts<'a> {
             | "opentelemetry_trace_id"
             | "opentelemetry_span_id" => Var::from(exchange.notes.get::<Exported>()?.var(name)?),
             "balancer_ip" => ip(exchange.attempts.address?),
-            "balancer_port" => port(exchange.attempts.address?),
+            "balancer_port" => Var::Number(f64::from(exchange.attempts.address?.port())),
             "upstream_addr" => Var::from(exchange.attempts.address?.to_string()),
+            "upstream_status" => Var::from(exchange.attempts.statuses()?),
             "upstream_uri" => Var::from(
                 exchange
                     .outgoing
@@ -181,20 +178,29 @@ impl<'a> Facts<'a> {
         })
     }
 
-    fn of_outcome(&self, name: &str) -> Option<Var<'a>> {
+    /// What variables show as text, as nginx does, and logs as a number.
+    #[must_use]
+    pub fn measured(&self, name: &str) -> Option<f64> {
         let exchange = self.exchange;
         Some(match name {
-            "status" => Var::Number(f64::from(self.response?.status.as_u16())),
-            "bytes_sent" => Var::Number(self.response_bytes() as f64),
-            "request_length" => Var::Number(self.request_bytes() as f64),
-            "body_bytes_sent" => Var::Number(exchange.response.body_bytes as f64),
-            "request_time" => Var::Number(exchange.started.elapsed().as_secs_f64()),
-            "upstream_status" => Var::from(exchange.attempts.statuses()?),
-            "upstream_response_time" => Var::Number(exchange.attempts.response_time?.as_secs_f64()),
-            "upstream_header_time" => Var::Number(exchange.attempts.header_time?.as_secs_f64()),
+            "remote_port" => f64::from(exchange.client.port()),
+            "realip_remote_port" => f64::from(exchange.connection.peer.port()),
+            "server_port" => f64::from(exchange.connection.server.port()),
+            "status" => f64::from(self.response?.status.as_u16()),
+            "bytes_sent" => self.response_bytes() as f64,
+            "request_length" => self.request_bytes() as f64,
+            "body_bytes_sent" => exchange.response.body_bytes as f64,
+            "request_time" => exchange.started.elapsed().as_secs_f64(),
+            "upstream_response_time" => exchange.attempts.response_time?.as_secs_f64(),
+            "upstream_header_time" => exchange.attempts.header_time?.as_secs_f64(),
             _ => return None,
         })
     }
+}
+
+/// A measured value as nginx writes it: times in seconds with milliseconds.
+fn digits(name: &str, value: f64) -> String {
+    if name.ends_with("_time") { format!("{value:.3}") } else { value.to_string() }
 }
 
 /// The bytes a head takes in HTTP/1.1: line, headers, and the empty line at the end.
@@ -220,10 +226,6 @@ fn argument_value<'a>(query: &'a str, name: &str) -> Option<Var<'a>> {
 
 fn ip(address: SocketAddr) -> Var<'static> {
     Var::from(address.ip().to_canonical().to_string())
-}
-
-fn port(address: SocketAddr) -> Var<'static> {
-    Var::Number(f64::from(address.port()))
 }
 
 fn lower(text: &str) -> Cow<'_, str> {

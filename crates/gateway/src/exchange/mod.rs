@@ -24,6 +24,7 @@ use crate::{
     chain::Chain,
     consumer::{Consumer, Credential},
     log::Tapes,
+    request::X_FORWARDED_PROTO,
     route::Candidate,
     snapshot::Snapshot,
     tls::Handshake,
@@ -193,6 +194,14 @@ impl Exchange {
     #[must_use]
     pub fn scheme(&self) -> &'static str {
         if self.connection.tls { "https" } else { "http" }
+    }
+
+    /// The scheme the client has used before any proxy: what a peer says that is believed. Whatever
+    /// others have said, the gateway has put its own in place of it.
+    #[must_use]
+    pub fn client_scheme<'a>(&self, request: &'a RequestHeader) -> &'a str {
+        let said = request.headers.get(X_FORWARDED_PROTO).and_then(|value| value.to_str().ok());
+        said.filter(|said| !said.is_empty()).unwrap_or_else(|| self.scheme())
     }
 
     /// Finds who presents this key to an authentication plugin.

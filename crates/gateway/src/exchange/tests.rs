@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use gantry_routing::vars::{Var, Vars};
+use gantry_routing::{
+    expr::Expr,
+    vars::{Var, Vars},
+};
 use http::HeaderValue;
-use pingora::http::RequestHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
+use serde_json::json;
 
-use super::{Client, Exchange};
+use super::{Client, Exchange, Facts};
 use crate::{machine, plugin::RequestId, snapshot::Snapshot};
 
 fn exchange() -> Exchange {
@@ -94,4 +98,29 @@ fn times_read_as_nginx_writes_them() {
     assert_eq!(shape("msec"), "9999999999.999");
     assert_eq!(shape("time_iso8601"), "9999+99+99T99:99:99+99:99");
     assert_eq!(shape("time_local"), "99/aaa/9999:99:99:99 +9999");
+}
+
+/// Only `balancer_port` is a number in APISIX, which tells texts from numbers.
+#[test]
+fn measures_are_texts_and_their_times_have_milliseconds() {
+    let (mut exchange, request) = (exchange(), request("/"));
+    exchange.connection.server = "10.0.0.2:9443".parse().unwrap();
+    exchange.client = Client::new("10.0.0.1:7".parse().unwrap());
+    exchange.attempts.address = Some("10.0.0.3:80".parse().unwrap());
+    exchange.attempts.header_time = Some(std::time::Duration::from_micros(1_500));
+    let response = ResponseHeader::build(404, None).unwrap();
+    let facts = Facts { response: Some(&response), ..exchange.facts(&request) };
+    for (name, expected) in [
+        ("server_port", Var::from("9443")),
+        ("remote_port", Var::from("7")),
+        ("status", Var::from("404")),
+        ("body_bytes_sent", Var::from("0")),
+        ("upstream_header_time", Var::from("0.002")),
+        ("balancer_port", Var::Number(80.0)),
+    ] {
+        assert_eq!(facts.var(name), Some(expected), "{name}");
+    }
+    let holds = |condition| Expr::compile(&json!([condition])).unwrap().matches(&facts);
+    assert!(holds(json!(["server_port", "==", "9443"])) && holds(json!(["status", ">=", 400])));
+    assert!(!holds(json!(["status", "in", [404]])) && holds(json!(["status", "in", ["404"]])));
 }

@@ -66,7 +66,10 @@ impl Format {
     #[must_use]
     pub fn render(&self, facts: &Facts<'_>, bodies: Bodies<'_>) -> Map<String, Value> {
         let value = |node: &Node| match node {
-            Node::Variable(name) => facts.var(name).and_then(|value| json(&value)),
+            Node::Variable(name) => match facts.measured(name) {
+                Some(value) => number(value).map(Value::Number),
+                None => facts.var(name).and_then(|value| json(&value)),
+            },
             Node::RequestBody => bodies.request.map(Value::from),
             Node::ResponseBody => bodies.response.map(Value::from),
             Node::Fixed(value) => Some(value.clone()),

@@ -71,6 +71,7 @@ impl Logs {
             return Ok(client.clone());
         }
         let built = reqwest::Client::builder()
+            .no_proxy()
             .tls_danger_accept_invalid_certs(!verify)
             .redirect(reqwest::redirect::Policy::none())
             .build()

@@ -7,7 +7,7 @@ use pingora::http::RequestHeader;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::{Deliver, Failed, LogFile, Pace, Queue, Tape, document};
+use super::{Deliver, Failed, LogFile, Logs, Pace, Queue, Tape, document};
 use crate::{
     exchange::{Exchange, Facts},
     plugin::Shared,
@@ -183,4 +183,14 @@ fn single_entries_are_objects_where_batches_cannot_be_larger() {
     assert_eq!(document(&entries, true), "{}");
     assert_eq!(document(&entries, false), "[{}]");
     assert_eq!(document(&["1".to_owned(), "2".to_owned()], false), "[1,2]");
+}
+
+#[test]
+fn no_proxy_of_the_environment_sees_what_is_logged() {
+    // An error means that another test was first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    for verify in [true, false] {
+        let client = Logs::default().client(verify).unwrap();
+        assert!(!format!("{client:?}").contains("proxies"), "{client:?}");
+    }
 }

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use http::{StatusCode, header::CONTENT_LENGTH};
+use http::StatusCode;
 use pingora::http::RequestHeader;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Flow, Kind, Place, Plugin, config};
-use crate::{answer::Answer, exchange::Exchange};
+use crate::{answer::Answer, exchange::Exchange, request};
 
 pub(super) const KIND: Kind =
     Kind { name: "client-control", compile: ClientControl::compile, identify: None };
 
-/// The most bytes the body of this request may have, left in [`Exchange::notes`] for requests
-/// that do not say their length: the proxy counts while it reads.
+/// The most bytes the body of this request may have, left in [`Exchange::notes`]: the gateway's own
+/// limit, or in its place the plugin's. Whoever reads the body keeps to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BodyLimit(pub u64);
 
@@ -24,28 +24,31 @@ struct Config {
 }
 
 struct ClientControl {
-    /// None is unlimited.
+    /// Zero is unlimited; None leaves it to the gateway.
     limit: Option<u64>,
 }
 
 impl ClientControl {
     fn compile(value: &Value, _place: &Place<'_>) -> Result<Arc<dyn Plugin>, String> {
         let Config { max_body_size } = config::read(value)?;
-        Ok(Arc::new(Self { limit: max_body_size.filter(|size| *size > 0) }))
+        Ok(Arc::new(Self { limit: max_body_size }))
     }
 }
 
 impl Plugin for ClientControl {
     fn rewrite(&self, exchange: &mut Exchange, request: &mut RequestHeader) -> Flow {
-        let Some(limit) = self.limit else { return Flow::Next };
-        let length = request.headers.get(CONTENT_LENGTH);
-        match length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok()) {
-            Some(length) if length > limit => Answer::page(StatusCode::PAYLOAD_TOO_LARGE).into(),
-            Some(_) => Flow::Next,
-            None => {
+        match self.limit {
+            None => {}
+            Some(0) => {
+                exchange.notes.remove::<BodyLimit>();
+            }
+            Some(limit) => {
                 exchange.notes.insert(BodyLimit(limit));
-                Flow::Next
+                if request::length(&request.headers).is_some_and(|length| length > limit) {
+                    return Answer::page(StatusCode::PAYLOAD_TOO_LARGE).into();
+                }
             }
         }
+        Flow::Next
     }
 }

@@ -114,7 +114,8 @@ impl ProxyMirror {
                 Some(path) => url::encode_path(path, &mut url),
             }
         }
-        if let Some(query) = request.uri.query() {
+        // What authentication has hidden is none of the other host's business either.
+        if let Some(query) = url::query(exchange, request) {
             url.push('?');
             url.push_str(query);
         }

@@ -94,7 +94,11 @@ impl ProxyRewrite {
         exchange: &mut Exchange,
         request: &mut RequestHeader,
     ) -> Result<(), String> {
-        let source = if self.raw { target(request).to_owned() } else { String::new() };
+        // As the client sent it, except for credentials that are hidden.
+        let source = match self.raw {
+            true => with_query(request.uri.path().to_owned(), url::query(exchange, request)),
+            false => String::new(),
+        };
         let subject = if self.raw { &source } else { exchange.path(request) };
         let (path, captures) = match &self.path {
             Path::Kept => (None, None),
@@ -196,10 +200,6 @@ fn first_match<'p, 't>(
         }
     }
     Ok(None)
-}
-
-fn target(request: &RequestHeader) -> &str {
-    request.uri.path_and_query().map_or("/", |target| target.as_str())
 }
 
 /// Splits before the first `?`; the mark stays with the query.

@@ -11,12 +11,12 @@ use super::clients::{Clients, Trust};
 use crate::{
     answer::Answer,
     exchange::{Client, Exchange, Facts},
+    plugin::BodyLimit,
     request,
     route::{Broken, Candidate},
     tls::Handshake,
 };
 
-const X_FORWARDED_PROTO: &str = "X-Forwarded-Proto";
 const X_FORWARDED_PORT: &str = "X-Forwarded-Port";
 const X_FORWARDED_HOST: &str = "X-Forwarded-Host";
 
@@ -106,7 +106,7 @@ fn note_forwarding(request: &mut RequestHeader, exchange: &Exchange, trust: Trus
     };
     let scheme = HeaderValue::from_static(exchange.scheme());
     let observed = [
-        (X_FORWARDED_PROTO, Some(scheme)),
+        (request::X_FORWARDED_PROTO, Some(scheme)),
         (X_FORWARDED_PORT, Some(HeaderValue::from(port))),
         (X_FORWARDED_HOST, host),
     ];
@@ -156,10 +156,19 @@ pub async fn decide(session: &mut Session, exchange: &mut Exchange) -> Result<Op
     if let Some(answer) = global.access(exchange, session).await? {
         return Ok(Some(answer));
     }
-    match exchange.chain.clone() {
-        Some(chain) => chain.access(exchange, session).await,
-        None => Ok(None),
-    }
+    let answer = match exchange.chain.clone() {
+        Some(chain) => chain.access(exchange, session).await?,
+        None => None,
+    };
+    Ok(answer.or_else(|| too_large(session.req_header(), exchange)))
+}
+
+/// Refuses a body that says it is larger than the last word about it allows. One that a plugin has
+/// read was looked at then, and one that says nothing is counted on its way.
+fn too_large(request: &RequestHeader, exchange: &Exchange) -> Option<Answer> {
+    let BodyLimit(limit) = exchange.notes.get().filter(|_| exchange.body.is_none())?;
+    let length = request::length(&request.headers)?;
+    (length > *limit).then(|| Answer::page(StatusCode::PAYLOAD_TOO_LARGE))
 }
 
 /// Lets the consumer's plugins and those of its group take part from here on.

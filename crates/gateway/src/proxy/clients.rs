@@ -1,6 +1,6 @@
 //! What clients may do before anybody looks at what they want.
 
-use http::{StatusCode, header};
+use http::StatusCode;
 use pingora::{apps::HttpServerOptions, http::RequestHeader, proxy::Session};
 use std::net::IpAddr;
 
@@ -79,9 +79,10 @@ impl Clients {
         if request.headers.iter().map(field).sum::<usize>() > header_bytes {
             return Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
         }
-        let limit = body_bytes?;
-        exchange.notes.insert(BodyLimit(limit));
-        let declared = request.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse();
-        declared.is_ok_and(|length: u64| length > limit).then_some(StatusCode::PAYLOAD_TOO_LARGE)
+        // Plugins may allow more, so nobody is refused for it yet.
+        if let Some(limit) = body_bytes {
+            exchange.notes.insert(BodyLimit(limit));
+        }
+        None
     }
 }

@@ -69,7 +69,7 @@ impl Certificate {
         let keys: Vec<_> = source
             .pairs
             .iter()
-            .map(|(chain, key)| certified(chain, key, &provider))
+            .map(|(chain, key)| certified(chain, key, &provider).map(Arc::new))
             .collect::<Result<_, _>>()?;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&versions(source.protocols)?)
@@ -142,13 +142,13 @@ fn versions(names: &[String]) -> Result<Vec<&'static SupportedProtocolVersion>, 
 
 /// The key pairs of one certificate resource, such as one RSA and one ECDSA.
 #[derive(Debug)]
-struct Keys(Vec<CertifiedKey>);
+struct Keys(Vec<Arc<CertifiedKey>>);
 
 impl ResolvesServerCert for Keys {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let fits =
-            |pair: &&CertifiedKey| pair.key.choose_scheme(hello.signature_schemes()).is_some();
-        self.0.iter().find(fits).or(self.0.first()).cloned().map(Arc::new)
+            |pair: &&Arc<CertifiedKey>| pair.key.choose_scheme(hello.signature_schemes()).is_some();
+        self.0.iter().find(fits).or(self.0.first()).cloned()
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gantry_gateway::ClientOptions;
 use gantry_testkit::Origin;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -61,6 +61,39 @@ async fn requests_that_are_too_large_are_refused() {
     seen(&raw(&rig, body.as_bytes()).await);
     let most = format!("GET /{} HTTP/1.1\r\n{LAST}", &path[..8000]);
     seen(&raw(&rig, most.as_bytes()).await);
+}
+
+#[tokio::test]
+async fn a_route_may_allow_larger_bodies_than_the_gateway() {
+    let origin = Origin::start("one").await;
+    let with = |uri: &str, size: u64| {
+        let mut route = route(uri, origin.address);
+        route["plugins"] = json!({"client-control": {"max_body_size": size}});
+        route
+    };
+    let resources = [
+        ("routes/1", with("/any", 0)),
+        ("routes/2", with("/more", 200)),
+        ("routes/3", with("/less", 50)),
+        ("routes/4", route("/same", origin.address)),
+    ];
+    let options = ClientOptions { body_bytes: Some(100), ..ClientOptions::default() };
+    let rig = Rig::start_with(&resources, options).await;
+    for (path, length, status) in [
+        ("/any", 300, 200),
+        ("/more", 200, 200),
+        ("/more", 201, 413),
+        ("/less", 51, 413),
+        ("/same", 100, 200),
+        ("/same", 101, 413),
+    ] {
+        let request = rig.gateway.client.post(rig.gateway.url(path)).body("x".repeat(length));
+        assert_eq!(request.send().await.unwrap().status(), status, "{path} {length}");
+        let chunk = format!("{length:x}\r\n{}\r\n0\r\n\r\n", "x".repeat(length));
+        let head = format!("POST {path} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n{LAST}");
+        let answer = raw(&rig, (head + &chunk).as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {length}: {answer}");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Which route a request gets, and what the upstream sees of it.
 
+use gantry_gateway::ClientOptions;
 use gantry_testkit::Origin;
 use serde_json::json;
 
@@ -102,6 +103,29 @@ async fn redirects_to_https_name_the_port_of_the_https_listener() {
     assert_eq!(response.status(), 301);
     let port = rig.gateway.bound.https.unwrap().port();
     assert_eq!(response.headers()["location"], format!("https://a.com:{port}/a?b=c"));
+}
+
+#[tokio::test]
+async fn a_load_balancer_that_ends_tls_is_not_sent_to_https_again() {
+    let origin = Origin::start("one").await;
+    let mut guarded = route("/*", origin.address);
+    guarded["plugins"] = json!({"redirect": {"http_to_https": true}});
+    let options = ClientOptions {
+        trusted_addresses: Some(vec!["127.0.0.1".to_owned()]),
+        https_port: Some(443),
+        ..ClientOptions::default()
+    };
+    let rig = Rig::start_with(&[("routes/1", guarded)], options).await;
+    let ask = async |scheme: &str| {
+        let request = rig.gateway.client.get(rig.gateway.url("/a")).header("Host", "a.com");
+        request.header("X-Forwarded-Proto", scheme).send().await.unwrap()
+    };
+    assert_eq!(ask("https").await.status(), 200);
+    let plain = ask("http").await;
+    assert_eq!(
+        (plain.status().as_u16(), plain.headers()["location"].to_str().unwrap()),
+        (301, "https://a.com/a")
+    );
 }
 
 /// APISIX skips a plugin that is not in the list, and an authentication that is skipped leaves its

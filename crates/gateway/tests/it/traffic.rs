@@ -85,6 +85,21 @@ async fn a_copy_has_method_path_headers_and_body() {
 }
 
 #[tokio::test]
+async fn a_copy_has_no_credentials_that_are_hidden() {
+    let origin = Origin::start("one").await;
+    let mirror = Scripted::start(|_| answer("200 OK", "", "")).await;
+    let plugins = json!({"key-auth": {"hide_credentials": true},
+        "proxy-mirror": {"host": format!("http://{}", mirror.address)}});
+    let rig = Rig::start(&[
+        ("routes/1", with("/a", origin.address, plugins)),
+        ("consumers/jack", json!({"username": "jack", "plugins": {"key-auth": {"key": "secret"}}})),
+    ])
+    .await;
+    assert_eq!(rig.gateway.fetch("/a?x=1&apikey=secret").await.0, 200);
+    assert!(mirror.until(1).await[0].starts_with("GET /a?x=1 HTTP/1.1\r\n"));
+}
+
+#[tokio::test]
 async fn a_mirror_that_is_away_or_too_small_disturbs_nobody() {
     let origin = Origin::start("one").await;
     let mirror = Scripted::start(|_| answer("200 OK", "", "")).await;

@@ -305,17 +305,13 @@ impl Visit {
     fn new(exchange: &Exchange, request: &RequestHeader) -> Self {
         let facts = exchange.facts(request);
         let uri = facts.var("request_uri");
-        let text = |name: &str| {
-            request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
-        };
-        // Both are what the gateway itself has put there.
-        let scheme = match text("x-forwarded-proto") {
-            "" => exchange.scheme(),
-            scheme => scheme,
-        };
         Self {
             is_get: request.method == Method::GET,
-            origin: format!("{scheme}://{}", request::authority(request)),
+            origin: format!(
+                "{}://{}",
+                exchange.client_scheme(request),
+                request::authority(request)
+            ),
             path: exchange.path(request).to_owned(),
             query: request.uri.query().unwrap_or("").to_owned(),
             uri: uri.as_ref().and_then(|uri| uri.text()).unwrap_or_default().into_owned(),

@@ -23,6 +23,16 @@ fn a_new_path_keeps_the_clients_query() {
 }
 
 #[test]
+fn the_raw_target_has_no_credentials_that_are_hidden() {
+    let mut exchange = exchange();
+    let mut request = request("/a%2Fb?x=1&apikey=secret", &[]);
+    crate::plugin::url::hide_argument(&mut exchange, &request, "apikey");
+    let raw = plugin("proxy-rewrite", &json!({"use_real_request_uri_unsafe": true}));
+    assert!(rewrite(&raw, &mut exchange, &mut request).is_none());
+    assert_eq!(exchange.outgoing.target.as_deref(), Some("/a%2Fb?x=1"));
+}
+
+#[test]
 fn variables_in_the_path_are_encoded() {
     let config = json!({"uri": "/id/$http_x_id/x"});
     assert_eq!(target(&config, "/").as_deref(), Some("/id/a%3Fb%20c/x"));
