@@ -41,6 +41,15 @@ impl Answer {
         Self::text(status, format!("{value}\n"))
     }
 
+    /// A response of an upstream without its body.
+    #[must_use]
+    pub fn like(response: &ResponseHeader) -> Self {
+        let framing = [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+        let kept = response.headers.iter().filter(|(name, _)| !framing.contains(name));
+        let headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+        Self { status: response.status, headers, body: Body::Text(Bytes::new()) }
+    }
+
     /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {

@@ -121,6 +121,19 @@ impl Chain {
         }
     }
 
+    /// Whether any plugin gives a body to a response of an upstream that has none.
+    pub fn fills(
+        &self,
+        exchange: &mut Exchange,
+        request: &RequestHeader,
+        response: &ResponseHeader,
+    ) -> bool {
+        self.links.iter().any(|link| {
+            link.plugin.fills(&Facts { response: Some(response), ..exchange.facts(request) })
+                && link.runs(Phase::Response, exchange, request, Some(response))
+        })
+    }
+
     /// Whether any plugin looks at response bodies.
     #[must_use]
     pub fn reads_bodies(&self) -> bool {

@@ -6,6 +6,7 @@
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -18,22 +19,28 @@ use tokio::{
     net::TcpStream,
 };
 
+use crate::head::{Head, Watch};
+
 /// A head and a small body fit; what is larger is written as it is.
 const BYTES: usize = 4096;
 
 #[derive(Debug)]
-struct Gathered(BufWriter<TcpStream>);
+struct Gathered {
+    socket: BufWriter<TcpStream>,
+    watch: Watch,
+}
 
-/// The socket as Pingora wants to see it.
-pub fn stream(socket: TcpStream) -> Stream {
-    let gathered = Gathered(BufWriter::with_capacity(BYTES, socket));
+/// The socket as Pingora wants to see it. Heads of requests may not take for ever.
+pub fn stream(socket: TcpStream, head: Arc<Head>) -> Stream {
+    let socket = BufWriter::with_capacity(BYTES, socket);
+    let gathered = Gathered { socket, watch: Watch::new(head) };
     Stream::from(VirtualSocketStream::new(Box::new(gathered)))
 }
 
 impl VirtualSocket for Gathered {
     fn set_socket_option(&self, option: VirtualSockOpt) -> io::Result<()> {
         match option {
-            VirtualSockOpt::NoDelay => self.0.get_ref().set_nodelay(true),
+            VirtualSockOpt::NoDelay => self.socket.get_ref().set_nodelay(true),
             other => Err(io::Error::new(io::ErrorKind::Unsupported, format!("{other:?}"))),
         }
     }
@@ -45,7 +52,9 @@ impl AsyncRead for Gathered {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(self.0.get_mut()).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(self.socket.get_mut()).poll_read(cx, buffer);
+        self.watch.look(cx, read, buffer.filled().get(before..).unwrap_or_default())
     }
 }
 
@@ -55,14 +64,14 @@ impl AsyncWrite for Gathered {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }

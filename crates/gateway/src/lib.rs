@@ -28,6 +28,7 @@ mod exposition;
 mod fuzz;
 mod gathered;
 mod handover;
+mod head;
 mod heartbeat;
 mod kafka;
 mod listen;

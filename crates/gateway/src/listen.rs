@@ -4,14 +4,16 @@ use std::{io, net::TcpListener, os::fd::AsRawFd, sync::Arc, time::Duration};
 
 use pingora::{
     apps::ServerApp,
-    protocols::{GetSocketDigest, SocketDigest, Stream, l4::socket::SocketAddr},
+    protocols::{ALPN, GetSocketDigest, SocketDigest, Stream, l4::socket::SocketAddr},
     server::ShutdownWatch,
 };
 use tokio::net::TcpStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    gathered, proxy_protocol,
+    gathered,
+    head::Head,
+    proxy_protocol,
     status::Gauge,
     tls::{Doorkeeper, Refused},
 };
@@ -32,6 +34,8 @@ pub struct Port<A> {
     pub gauge: Arc<Gauge>,
     /// Whether every connection begins with a header of the PROXY protocol.
     pub proxied: bool,
+    /// How long the head of a request may take; None watches nothing.
+    pub head: Option<Duration>,
     /// When handshakes are no longer waited for.
     pub leaving: CancellationToken,
 }
@@ -41,7 +45,7 @@ pub async fn accept<A>(port: Port<A>, mut shutdown: ShutdownWatch) -> io::Result
 where
     A: ServerApp + Send + Sync + 'static,
 {
-    let Port { listener, door, app, connections, gauge, proxied, leaving } = port;
+    let Port { listener, door, app, connections, gauge, proxied, head: limit, leaving } = port;
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     loop {
@@ -62,13 +66,18 @@ where
         let open = gauge.open();
         connections.spawn(async move {
             let _open = open;
-            let opening = open_stream(socket, door.as_deref(), proxied);
+            let head = Head::new(limit.unwrap_or(Duration::MAX));
+            let opening = open_stream(socket, door.as_deref(), proxied, &head);
             let opened = tokio::select! {
                 opened = tokio::time::timeout(HANDSHAKE, opening) => opened,
                 () = leaving.cancelled() => return,
             };
             match opened {
-                Ok(Ok(stream)) => serve(stream, app, shutdown).await,
+                Ok(Ok(stream)) => {
+                    let watched = limit.is_some() && stream.selected_alpn_proto() != Some(ALPN::H2);
+                    let serving = serve(stream, app, shutdown);
+                    if watched { head.watching(serving).await } else { serving.await }
+                }
                 Ok(Err(reason)) => tracing::debug!(%reason, "a connection was not opened"),
                 Err(_) => tracing::debug!("a client took too long to open its connection"),
             }
@@ -81,9 +90,10 @@ async fn open_stream(
     socket: TcpStream,
     door: Option<&Doorkeeper>,
     proxied: bool,
+    head: &Arc<Head>,
 ) -> Result<Stream, Refused> {
     let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
-    let mut stream = gathered::stream(socket);
+    let mut stream = gathered::stream(socket, Arc::clone(head));
     if proxied && let Some(way) = proxy_protocol::read(&mut stream).await? {
         // Nobody else can have set them yet.
         let _ = digest.peer_addr.set(Some(SocketAddr::Inet(way.client)));

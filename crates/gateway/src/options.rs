@@ -50,7 +50,8 @@ pub struct ClientOptions {
     /// Longest request body, unless the plugin client-control says otherwise; beyond it the answer is
     /// 413. None is no limit.
     pub body_bytes: Option<u64>,
-    /// Longest silence within a request; then the answer is 408.
+    /// Longest silence within a request; then the answer is 408. All of a request's head has to come
+    /// in this time.
     pub read_timeout: Duration,
     /// Longest wait for a client that takes nothing of its response.
     pub send_timeout: Duration,

@@ -199,7 +199,7 @@ impl Worker {
         let conf =
             Arc::new(ServerConf { threads: 1, max_retries: TRIES_MAX, ..ServerConf::default() });
         let gauge = Arc::clone(&self.state.status.connections);
-        let proxied = self.clients.proxied();
+        let (proxied, head) = (self.clients.proxied(), Some(self.clients.head_timeout()));
         let mut app =
             http_proxy(&conf, Proxy { state: self.state, clients: Arc::clone(&self.clients) });
         app.server_options = Some(self.clients.server_options());
@@ -215,6 +215,7 @@ impl Worker {
                 connections: connections.clone(),
                 gauge: Arc::clone(&gauge),
                 proxied,
+                head,
                 leaving: leaving.clone(),
             };
             Some(listen::accept(port, watched.clone()))
@@ -321,6 +322,7 @@ fn control(
                 connections: TaskTracker::new(),
                 gauge: Arc::default(),
                 proxied: false,
+                head: None,
                 leaving: shutdown.clone(),
             };
             let (_, watched) = shutdown_watch(shutdown.clone());

@@ -51,6 +51,12 @@ impl RouteMatch {
         self.priority
     }
 
+    /// The names of the variables that the route's conditions look at.
+    #[must_use]
+    pub fn variables(&self) -> Vec<&str> {
+        self.vars.as_ref().map_or_else(Vec::new, |vars| vars.variables())
+    }
+
     /// Whether a request for one of the patterns may use the route.
     ///
     /// A route without methods takes every method, also unknown ones.

@@ -140,6 +140,63 @@ pub fn is_routing(name: &str) -> bool {
     find(name).is_some_and(|variable| variable.routing)
 }
 
+/// Names of routing that Gantry's own gateway has no value for, and beginnings of such names. Its
+/// tests compare them with what it answers.
+const ABSENT_IN_GANTRY: [&str; 44] = [
+    "binary_remote_addr",
+    "connection",
+    "connection_requests",
+    "connection_time",
+    "connections_active",
+    "connections_reading",
+    "connections_waiting",
+    "connections_writing",
+    "document_root",
+    "graphql_name",
+    "graphql_operation",
+    "graphql_root_fields",
+    "limit_rate",
+    "nginx_version",
+    "pipe",
+    "post_arg.",
+    "post_arg_",
+    "protocol",
+    "proxy_protocol_tlv_",
+    "realpath_root",
+    "request_filename",
+    "server_name",
+    "ssl_alpn_protocol",
+    "ssl_ciphers",
+    "ssl_client_cert",
+    "ssl_client_escaped_cert",
+    "ssl_client_i_dn_legacy",
+    "ssl_client_raw_cert",
+    "ssl_client_s_dn_legacy",
+    "ssl_client_v_end",
+    "ssl_client_v_remain",
+    "ssl_client_v_start",
+    "ssl_curve",
+    "ssl_curves",
+    "ssl_early_data",
+    "ssl_preread_alpn_protocols",
+    "ssl_preread_protocol",
+    "ssl_preread_server_name",
+    "ssl_session_id",
+    "ssl_session_reused",
+    "tcpinfo_rcv_space",
+    "tcpinfo_rtt",
+    "tcpinfo_rttvar",
+    "tcpinfo_snd_cwnd",
+];
+
+/// Whether Gantry's own gateway can answer for the variable while it looks for a route. To it, others
+/// are absent from every request.
+#[must_use]
+pub fn routes_in_gantry(name: &str) -> bool {
+    let known = find(name).filter(|variable| variable.routing);
+    known.is_some_and(|variable| !ABSENT_IN_GANTRY.contains(&&*variable.name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,6 +210,9 @@ mod tests {
         assert!(!is_routing("consumer_name"));
         assert!(!is_routing("no_such_variable"));
         assert!(find("consumer_name").is_some());
+        assert!(routes_in_gantry("http_x_id"));
+        assert!(!routes_in_gantry("post_arg.user.name") && !routes_in_gantry("consumer_name"));
+        assert!(ABSENT_IN_GANTRY.iter().all(|name| all().iter().any(|known| known.name == *name)));
     }
 
     #[test]

@@ -7,9 +7,9 @@ mod upstream;
 
 use std::sync::Arc;
 
-use gantry_routing::{resource, route::RouteMatch};
+use gantry_routing::{resource, route::RouteMatch, vars};
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 pub use plugins::Identified;
 pub use ssl::{client_certificate, server_certificate};
@@ -30,6 +30,8 @@ pub struct Bench {
     /// Configuration of all uses of a plugin, by its name.
     pub metadata: HashMap<String, Arc<Value>>,
     pub secrets: Secrets,
+    /// The plugins that run here, by name; None if the cluster has no list.
+    pub listed: Option<HashSet<String>>,
     /// The directory above all keys, with its slash: `/apisix/`.
     pub directory: String,
     /// No plugins.
@@ -50,6 +52,7 @@ impl Bench {
             shared,
             metadata: HashMap::new(),
             secrets: Secrets::default(),
+            listed: None,
             directory,
             none: Arc::default(),
         }
@@ -94,6 +97,10 @@ impl Bench {
             &mut problems,
         )?;
         let matcher = RouteMatch::compile(&source)?;
+        let absent = matcher.variables().into_iter().filter(|name| !vars::routes_in_gantry(name));
+        problems.extend(absent.map(|name| {
+            format!("`vars`: this gateway does not know `{name}` when it looks for a route; no request has it")
+        }));
         let own = self.links(&key, &source.plugins, &mut problems);
         let broken = broken(&source, service.is_some(), plugin_config.is_some());
         problems.extend(broken.map(|broken| broken.to_string()));

@@ -75,6 +75,9 @@ impl Bench {
         let plugin = if meta.disable {
             Arc::new(Idle)
         } else {
+            if self.listed.as_ref().is_some_and(|listed| !listed.contains(name)) {
+                return Err("it is not in the cluster's list of plugins".to_owned());
+            }
             let kind = plugin::find(name).ok_or("this gateway does not have it")?;
             let metadata = self.metadata.get(name).map(|metadata| self.secrets.resolved(metadata));
             let metadata = metadata.transpose()?;

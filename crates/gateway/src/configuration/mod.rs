@@ -36,6 +36,9 @@ const REPORTS: &str = "data_plane/";
 /// Service registries, which stock APISIX knows from its start-up file only.
 const REGISTRIES: &str = "cluster_registries";
 
+/// The key that says which plugins run, the only one without a directory.
+const PLUGINS: &str = "plugins";
+
 /// Everything known about the configuration. Owned by one task; requests see its snapshots.
 pub struct Configuration {
     bench: Bench,
@@ -144,7 +147,12 @@ impl Configuration {
         }
         changes.sort_by_key(|change| Rank::of(&change.key));
         for Change { key, value } in changes {
-            let Some((directory, id)) = key.split_once('/') else { continue };
+            let Some((directory, id)) = key.split_once('/') else {
+                if key == PLUGINS {
+                    self.change_list(value.as_deref());
+                }
+                continue;
+            };
             if directory == REGISTRIES {
                 self.change_registry(&key, id, value.as_deref());
             } else if resource::is_known(directory) {
@@ -182,6 +190,19 @@ impl Configuration {
         match changed {
             Ok(problems) => self.report(&key, &problems),
             Err(reason) => self.report(&key, &[reason]),
+        }
+    }
+
+    /// Puts a list of plugins in force, or lets all of them run.
+    fn change_list(&mut self, value: Option<&[u8]>) {
+        let read = |value: &[u8]| serde_json::from_slice::<Vec<Value>>(value);
+        let name = |item: &Value| item.get("name").and_then(Value::as_str).map(str::to_owned);
+        match value.map(read).transpose() {
+            Ok(list) => {
+                self.bench.listed = list.map(|list| list.iter().filter_map(name).collect());
+                self.report(PLUGINS, &[]);
+            }
+            Err(error) => self.report(PLUGINS, &[format!("it is no list of plugins: {error}")]),
         }
     }
 
@@ -442,6 +463,7 @@ impl Rank {
     fn of(key: &str) -> Self {
         match key.split_once('/') {
             Some(("plugin_metadata" | "secrets", _)) => Self::Shared,
+            None if key == PLUGINS => Self::Shared,
             Some(("routes", _)) => Self::Route,
             _ => Self::Other,
         }

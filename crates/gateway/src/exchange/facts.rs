@@ -12,6 +12,7 @@ use crate::{
     machine,
     plugin::{Exported, RequestId, url},
     request,
+    tls::cipher,
 };
 
 /// An exchange and its messages, as variables see them.
@@ -61,12 +62,28 @@ impl<'a> Facts<'a> {
         if let Some(argument) = name.strip_prefix("arg_") {
             return argument_value(self.request.uri.query()?, argument);
         }
+        if let Some(header) = name.strip_prefix("original_") {
+            return self.as_received(header);
+        }
         if let Some(cookie) = name.strip_prefix("cookie_") {
             return request::cookie(self.request, cookie).map(Var::from);
         }
         let header =
             name.strip_prefix("sent_http_").or_else(|| name.strip_prefix("upstream_http_"))?;
         header_value(&self.response?.headers, header)
+    }
+
+    /// A header that tells of the way here, as long as it is the client's: while a route is looked for.
+    fn as_received(&self, name: &str) -> Option<Var<'a>> {
+        let tells = match name {
+            "x_forwarded_proto" | "x_forwarded_host" | "x_forwarded_port" | "forwarded" => {
+                !self.exchange.forwarding_noted
+            }
+            "x_forwarded_for" => true,
+            _ => false,
+        };
+        let value = header_value(&self.request.headers, name).filter(|_| tells);
+        value.or_else(|| (tells && name == "x_forwarded_proto").then(|| Var::from("")))
     }
 
     fn of_request(&self, name: &str) -> Option<Var<'a>> {
@@ -95,6 +112,12 @@ impl<'a> Facts<'a> {
             "remote_user" => Var::from(request::user(request)?),
             "content_length" => return header_value(&request.headers, "content-length"),
             "content_type" => return header_value(&request.headers, "content-type"),
+            "var_x_forwarded_host" => Var::from(request::authority(request)),
+            "var_x_forwarded_port" => {
+                let (_, port) = request::split_port(request::authority(request));
+                let port = port.unwrap_or(self.exchange.connection.server.port());
+                Var::from(port.to_string())
+            }
             "proxy_add_x_forwarded_for" => {
                 Var::from(request::forwarded_for(request, self.exchange.client.text()))
             }
@@ -136,12 +159,32 @@ impl<'a> Facts<'a> {
             "remote_addr" => Var::from(self.exchange.client.text()),
             "realip_remote_addr" => ip(connection.peer),
             "server_addr" => ip(connection.server),
-            "http2" => Var::from(if self.request.version == Version::HTTP_2 { "h2" } else { "" }),
-            "ssl_server_name" => Var::from(&*self.exchange.handshake.as_ref()?.server_name),
-            "ssl_client_verify" => {
-                let verified = self.exchange.handshake.as_ref()?.client_verified;
-                Var::from(if verified { "SUCCESS" } else { "NONE" })
+            "proxy_protocol_addr" if connection.proxied => ip(connection.peer),
+            "proxy_protocol_server_addr" if connection.proxied => ip(connection.server),
+            "http2" => Var::from(match (self.request.version, connection.tls) {
+                (Version::HTTP_2, true) => "h2",
+                (Version::HTTP_2, false) => "h2c",
+                _ => "",
+            }),
+            "http3" => Var::from(""),
+            _ => return self.of_handshake(name.strip_prefix("ssl_")?),
+        })
+    }
+
+    fn of_handshake(&self, name: &str) -> Option<Var<'a>> {
+        let handshake = self.exchange.handshake.as_deref()?;
+        let client = handshake.client.as_ref();
+        Some(match name {
+            "server_name" => Var::from(&*handshake.server_name),
+            "protocol" => Var::from(handshake.version),
+            "cipher" => Var::from(cipher(handshake.cipher)),
+            "client_verify" => {
+                Var::from(if handshake.client_verified { "SUCCESS" } else { "NONE" })
             }
+            "client_s_dn" => Var::from(&*client?.subject),
+            "client_i_dn" => Var::from(&*client?.issuer),
+            "client_serial" => Var::from(&*client?.serial),
+            "client_fingerprint" => Var::from(&*client?.fingerprint),
             _ => return None,
         })
     }
@@ -186,6 +229,12 @@ impl<'a> Facts<'a> {
             "remote_port" => f64::from(exchange.client.port()),
             "realip_remote_port" => f64::from(exchange.connection.peer.port()),
             "server_port" => f64::from(exchange.connection.server.port()),
+            "proxy_protocol_port" if exchange.connection.proxied => {
+                f64::from(exchange.connection.peer.port())
+            }
+            "proxy_protocol_server_port" if exchange.connection.proxied => {
+                f64::from(exchange.connection.server.port())
+            }
             "status" => f64::from(self.response?.status.as_u16()),
             "bytes_sent" => self.response_bytes() as f64,
             "request_length" => self.request_bytes() as f64,

@@ -20,6 +20,7 @@ pub use client::Client;
 pub use facts::Facts;
 
 use crate::{
+    answer::Answer,
     body::Slot,
     chain::Chain,
     consumer::{Consumer, Credential},
@@ -42,6 +43,8 @@ pub struct Exchange {
     pub handshake: Option<Arc<Handshake>>,
     /// The normalised path, if it differs from the one on the wire.
     pub path: Option<String>,
+    /// Whether the request's `X-Forwarded-*` are no longer those that came.
+    pub(crate) forwarding_noted: bool,
     /// None until a route matched, and for good if none does.
     pub route: Option<Candidate>,
     /// The plugins of the matched route, later merged with those of the consumer.
@@ -55,6 +58,8 @@ pub struct Exchange {
     /// Where the client's connection comes back from while `body` is sent.
     pub(crate) held: Option<Slot>,
     pub attempts: Attempts,
+    /// What is sent in place of the upstream's response.
+    pub(crate) instead: Option<Box<Answer>>,
     pub response: Response,
     /// Bodies as far as somebody wants to log them.
     pub tapes: Tapes,
@@ -72,6 +77,8 @@ pub struct Connection {
     pub peer: SocketAddr,
     pub server: SocketAddr,
     pub tls: bool,
+    /// Whether these addresses are what a load balancer says in the PROXY protocol.
+    pub proxied: bool,
 }
 
 /// What the upstream shall get instead of what the client sent.
@@ -101,8 +108,6 @@ pub struct Attempts {
     pub statuses: Vec<u16>,
     /// When the first try began.
     pub began: Option<Instant>,
-    /// When the last try's connection was ready.
-    pub connected: Option<Instant>,
     /// Bytes of the request's body that came through during the last try.
     pub body_bytes: u64,
     /// From the first try to the response head.
@@ -153,10 +158,11 @@ impl Exchange {
         Self {
             snapshot,
             started: Instant::now(),
-            connection: Connection { peer: nowhere, server: nowhere, tls: false },
+            connection: Connection { peer: nowhere, server: nowhere, tls: false, proxied: false },
             client: Client::new(nowhere),
             handshake: None,
             path: None,
+            forwarding_noted: false,
             route: None,
             chain: None,
             consumer: None,
@@ -164,6 +170,7 @@ impl Exchange {
             body: None,
             held: None,
             attempts: Attempts::default(),
+            instead: None,
             response: Response::default(),
             tapes: Tapes::default(),
             notes: Extensions::new(),

@@ -4,14 +4,19 @@ use std::sync::Arc;
 
 use gantry_routing::{
     expr::Expr,
-    vars::{Var, Vars},
+    vars::{self, Var, Vars},
 };
 use http::HeaderValue;
 use pingora::http::{RequestHeader, ResponseHeader};
 use serde_json::json;
 
 use super::{Client, Exchange, Facts};
-use crate::{machine, plugin::RequestId, snapshot::Snapshot};
+use crate::{
+    machine,
+    plugin::RequestId,
+    snapshot::Snapshot,
+    tls::{Certificate, CertificateSource, ClientCertificate, Handshake},
+};
 
 fn exchange() -> Exchange {
     Exchange::new(Arc::new(Snapshot::default()))
@@ -123,4 +128,63 @@ fn measures_are_texts_and_their_times_have_milliseconds() {
     let holds = |condition| Expr::compile(&json!([condition])).unwrap().matches(&facts);
     assert!(holds(json!(["server_port", "==", "9443"])) && holds(json!(["status", ">=", 400])));
     assert!(!holds(json!(["status", "in", [404]])) && holds(json!(["status", "in", ["404"]])));
+}
+
+/// A connection whose client has presented a certificate.
+fn handshake() -> Arc<Handshake> {
+    let pair = rcgen::generate_simple_self_signed(["a.com".to_owned()]).unwrap();
+    let (certificate, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+    let source = CertificateSource {
+        id: "1",
+        pairs: vec![(&certificate, &key)],
+        authority: None,
+        exempt: None,
+        protocols: &[],
+    };
+    Arc::new(Handshake {
+        server_name: "a.com".to_owned(),
+        certificate: Arc::new(Certificate::compile(&source).unwrap()),
+        client_verified: true,
+        client: ClientCertificate::read(pair.cert.der()),
+        version: "TLSv1.3",
+        cipher: "TLS13_AES_128_GCM_SHA256",
+    })
+}
+
+#[test]
+fn the_server_knows_which_variables_lead_to_routes_here() {
+    let mut exchange = exchange();
+    exchange.connection.proxied = true;
+    exchange.handshake = Some(handshake());
+    let mut request = request("/a?x=1");
+    for (name, value) in [
+        ("Host", "a.com:80"),
+        ("Cookie", "x=1"),
+        ("X", "1"),
+        ("Content-Length", "1"),
+        ("Content-Type", "text/plain"),
+        ("Authorization", "Basic amFjazpzZWNyZXQ="),
+        ("X-Forwarded-For", "10.0.0.1"),
+        ("X-Forwarded-Host", "a.com"),
+        ("X-Forwarded-Port", "443"),
+        ("Forwarded", "for=10.0.0.1"),
+    ] {
+        request.append_header(name, value).unwrap();
+    }
+    let facts = exchange.facts(&request);
+    for variable in vars::all().into_iter().filter(|variable| variable.routing) {
+        let name = format!("{}{}", variable.name, if variable.prefix { "x" } else { "" });
+        assert_eq!(facts.var(&name).is_some(), vars::routes_in_gantry(&name), "{name}");
+    }
+}
+
+#[test]
+fn headers_about_the_way_are_the_clients_while_a_route_is_looked_for() {
+    let (mut exchange, mut request) = (exchange(), request("/"));
+    assert_eq!(text(&exchange, &request, "original_x_forwarded_proto").as_deref(), Some(""));
+    request.insert_header("X-Forwarded-Proto", "https").unwrap();
+    assert_eq!(text(&exchange, &request, "original_x_forwarded_proto").as_deref(), Some("https"));
+    exchange.forwarding_noted = true;
+    assert_eq!(text(&exchange, &request, "original_x_forwarded_proto"), None);
+    assert_eq!(text(&exchange, &request, "http_x_forwarded_proto").as_deref(), Some("https"));
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Kind, Place, Plugin, body, config, headers::Changes};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Facts};
 
 pub(super) const KIND: Kind = Kind { name: "echo", compile: Echo::compile, identify: None };
 
@@ -62,6 +62,11 @@ impl Plugin for Echo {
             exchange.notes.get_or_insert_default::<Bodies>().0.push((self.identity(), false));
         }
         self.headers.render(&exchange.facts(request)).apply(response);
+    }
+
+    fn fills(&self, _facts: &Facts<'_>) -> bool {
+        let own = self.body.as_ref().is_some_and(|body| !body.is_empty());
+        own || !self.before.is_empty() || !self.after.is_empty()
     }
 
     fn reads_bodies(&self) -> bool {

@@ -200,6 +200,11 @@ pub trait Plugin: Send + Sync {
         false
     }
 
+    /// Whether it gives a body to this response of an upstream, which has none.
+    fn fills(&self, _facts: &Facts<'_>) -> bool {
+        false
+    }
+
     /// For every piece of the response body; `end` marks the last one, which may be empty.
     fn response_body(&self, _exchange: &mut Exchange, _body: &mut Option<Bytes>, _end: bool) {}
 

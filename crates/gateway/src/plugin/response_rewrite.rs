@@ -157,6 +157,11 @@ impl Plugin for ResponseRewrite {
         changes.apply(response);
     }
 
+    fn fills(&self, facts: &Facts<'_>) -> bool {
+        matches!(&self.body, Body::Replaced(text) if !text.is_empty())
+            && self.condition.as_ref().is_none_or(|condition| condition.matches(facts))
+    }
+
     fn reads_bodies(&self) -> bool {
         !matches!(self.body, Body::Kept)
     }

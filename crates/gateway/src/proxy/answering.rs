@@ -16,6 +16,7 @@ use crate::{
     chain::{Chain, Turn},
     exchange::{Exchange, Facts},
     log::AccessLog,
+    request,
     status::VERSION,
 };
 
@@ -82,6 +83,24 @@ pub fn dress(
         }
     }
     Ok(())
+}
+
+/// The response as an answer of our own, if it has no body and a plugin gives it one: Pingora knows no
+/// moment to send a body that the upstream has not sent.
+pub fn filled(
+    request: &RequestHeader,
+    response: &ResponseHeader,
+    exchange: &mut Exchange,
+) -> Option<Box<Answer>> {
+    let can_have_one = request.method != Method::HEAD
+        && !response.status.is_informational()
+        && !matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if !can_have_one || request::length(&response.headers) != Some(0) {
+        return None;
+    }
+    let mut chains = chains(exchange).into_iter().flatten();
+    let fills = chains.any(|chain| chain.fills(exchange, request, response));
+    fills.then(|| Box::new(Answer::like(response)))
 }
 
 /// Lets the plugins at a piece of the body.

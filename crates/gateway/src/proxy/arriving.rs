@@ -27,6 +27,7 @@ pub fn receive(
     clients: &Clients,
 ) -> Option<Answer> {
     note_connection(session, exchange);
+    exchange.connection.proxied = clients.proxied();
     let request = session.req_header_mut();
     if let Some(status) = clients.refuse(request, exchange) {
         return Some(Answer::page(status));
@@ -45,6 +46,7 @@ pub fn receive(
     }
     let trust = clients.trust(exchange.connection.peer.ip());
     note_forwarding(request, exchange, trust);
+    exchange.forwarding_noted = true;
     None
 }
 

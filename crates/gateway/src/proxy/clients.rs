@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use pingora::{apps::HttpServerOptions, http::RequestHeader, proxy::Session};
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use crate::{
     exchange::Exchange,
@@ -45,6 +45,11 @@ impl Clients {
     /// Whether connections begin with a header of the PROXY protocol.
     pub fn proxied(&self) -> bool {
         self.options.proxy_protocol
+    }
+
+    /// How long the head of a request may take from its first byte.
+    pub fn head_timeout(&self) -> Duration {
+        self.options.read_timeout
     }
 
     /// The same rules as far as Pingora has to know them.

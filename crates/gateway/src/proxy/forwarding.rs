@@ -74,7 +74,8 @@ fn choose_upstream(exchange: &mut Exchange) -> Result<Arc<Upstream>> {
     Ok(upstream)
 }
 
-fn refuse<T>(status: u16, reason: &'static str) -> Result<T> {
+/// Ends the request with a status.
+pub fn refuse<T>(status: u16, reason: &'static str) -> Result<T> {
     Err(Error::explain(ErrorType::HTTPStatus(status), reason))
 }
 

@@ -24,6 +24,7 @@ use crate::{
     answer::Answer,
     body,
     exchange::{Exchange, Source},
+    head,
     plugin::GrpcWebCall,
     state::State,
 };
@@ -48,6 +49,7 @@ impl ProxyHttp for Proxy {
 
     /// Finds the route and runs the plugins; true if the request was answered here.
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+        head::complete();
         self.clients.set_pace(session);
         let answer = arriving::receive(session, exchange, &self.clients);
         let answer = match answer {
@@ -131,7 +133,7 @@ impl ProxyHttp for Proxy {
     /// The upstream has answered.
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
@@ -140,7 +142,11 @@ impl ProxyHttp for Proxy {
             exchange.attempts.answered(response.status.as_u16());
             exchange.response.source = Source::Upstream;
         }
-        Ok(())
+        exchange.instead = answering::filled(session.req_header(), response, exchange);
+        match &exchange.instead {
+            None => Ok(()),
+            Some(answer) => forwarding::refuse(answer.status.as_u16(), "it is answered here"),
+        }
     }
 
     /// The response's head goes to the client.
@@ -188,14 +194,22 @@ impl ProxyHttp for Proxy {
         body::release(session, exchange);
         let status = forwarding::status(error);
         if status > 0 && answering::answered(session).is_none() {
-            if !exchange.attempts.statuses.is_empty() {
-                exchange.response.source = Source::Proxy;
-            }
             session.set_keepalive(None);
             let code = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-            if let Err(error) = answering::send(session, exchange, Answer::page(code)).await {
-                tracing::debug!(%error, "the client did not take the error page");
+            let (answer, source) = match exchange.instead.as_deref().cloned() {
+                Some(answer) => (answer, Source::Upstream),
+                None if exchange.attempts.statuses.is_empty() => {
+                    (Answer::page(code), Source::Gateway)
+                }
+                None => (Answer::page(code), Source::Proxy),
+            };
+            // Whoever frames bodies has to know that this one is ours.
+            exchange.response.source =
+                if source == Source::Upstream { Source::Gateway } else { source };
+            if let Err(error) = answering::send(session, exchange, answer).await {
+                tracing::debug!(%error, "the client did not take the answer");
             }
+            exchange.response.source = source;
         }
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
@@ -207,11 +221,12 @@ impl ProxyHttp for Proxy {
         exchange.response.body_bytes = session.body_bytes_sent();
         exchange.response.status =
             answering::answered(session).map_or(0, |head| head.status.as_u16());
-        if let Some(error) = error {
+        if let Some(error) = error.filter(|_| exchange.instead.is_none()) {
             forwarding::report(exchange, error);
         }
         self.state.status.count_request();
         answering::log(session, exchange, self.state.access_log.as_ref());
+        head::awaited();
     }
 
     /// Logged in `logging`, with less noise.

@@ -1,6 +1,7 @@
 //! TLS towards clients: the server name of the hello picks a certificate of the snapshot, and with
 //! it everything else about the handshake, such as protocol versions and the clients' authority.
 
+mod client;
 mod depth;
 
 use std::{fmt, sync::Arc};
@@ -25,6 +26,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::io::AsyncReadExt;
 
 use crate::state::State;
+pub use client::{ClientCertificate, cipher};
 use depth::Depth;
 
 /// A certificate with its keys, and how handshakes with it go.
@@ -47,6 +49,12 @@ pub struct Handshake {
     pub certificate: Arc<Certificate>,
     /// True if the client presented a certificate; it was verified then.
     pub client_verified: bool,
+    /// What variables say of that certificate.
+    pub client: Option<ClientCertificate>,
+    /// Such as `TLSv1.3`.
+    pub version: &'static str,
+    /// As rustls calls it.
+    pub cipher: &'static str,
 }
 
 /// What an ssl resource says, still as text.
@@ -238,6 +246,13 @@ impl TlsAccept for Note {
             server_name: self.server_name.clone(),
             certificate: Arc::clone(&self.certificate),
             client_verified: tls.peer_certificate_der().is_some(),
+            client: tls.peer_certificate_der().and_then(ClientCertificate::read),
+            version: match tls.version() {
+                Some("TLSv1_2") => "TLSv1.2",
+                Some("TLSv1_3") => "TLSv1.3",
+                other => other.unwrap_or(""),
+            },
+            cipher: tls.current_cipher_name().unwrap_or(""),
         })))
     }
 }

@@ -115,6 +115,42 @@ async fn silence_ends_connections() {
 }
 
 #[tokio::test]
+async fn a_head_that_trickles_in_ends_the_connection_and_slow_bodies_do_not() {
+    let read_timeout = Duration::from_millis(400);
+    let (rig, _origin) = rig(ClientOptions { read_timeout, ..ClientOptions::default() }).await;
+    let mut stream = TcpStream::connect(rig.gateway.bound.http.unwrap()).await.unwrap();
+    // A byte at a time, never silent for as long as is allowed. True when the gateway hangs up.
+    async fn trickle(stream: &mut TcpStream, bytes: usize) -> bool {
+        let pause = Duration::from_millis(50);
+        for _ in 0..bytes {
+            if stream.write_all(b"x").await.is_err() {
+                return true;
+            }
+            let mut end = [0];
+            match tokio::time::timeout(pause, stream.peek(&mut end)).await {
+                Ok(Ok(0) | Err(_)) => return true,
+                Ok(Ok(_)) => return false,
+                Err(_) => {}
+            }
+        }
+        false
+    }
+    // The second request on a connection is watched like the first one.
+    for _ in 0..2 {
+        stream
+            .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n")
+            .await
+            .unwrap();
+        assert!(!trickle(&mut stream, 12).await, "a body may take longer");
+        let mut answer = [0; 4096];
+        let length = stream.read(&mut answer).await.unwrap();
+        assert!(answer[..length].starts_with(b"HTTP/1.1 200 "));
+    }
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ").await.unwrap();
+    assert!(trickle(&mut stream, 600).await, "it goes on for ever");
+}
+
+#[tokio::test]
 async fn a_client_that_takes_nothing_is_let_go() {
     let options =
         ClientOptions { send_timeout: Duration::from_millis(300), ..ClientOptions::default() };

@@ -9,6 +9,7 @@ mod clients;
 mod closed;
 mod compression;
 mod discovery;
+mod empty;
 mod ending;
 mod etcd;
 mod filters;

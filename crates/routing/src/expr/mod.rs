@@ -67,6 +67,14 @@ impl Expr {
     pub fn matches(&self, vars: &dyn Vars) -> bool {
         self.0.holds(vars)
     }
+
+    /// The names of the variables it looks at.
+    #[must_use]
+    pub fn variables(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        self.0.collect(&mut names);
+        names
+    }
 }
 
 /// How the conditions of a list are joined.
@@ -136,6 +144,16 @@ fn compile_condition(value: &Value) -> Result<Node, String> {
 }
 
 impl Node {
+    fn collect<'a>(&'a self, names: &mut Vec<&'a str>) {
+        match self {
+            Self::All(nodes) | Self::Any(nodes) => {
+                nodes.iter().for_each(|node| node.collect(names))
+            }
+            Self::Not(node) => node.collect(names),
+            Self::Test { variable, .. } => names.push(variable),
+        }
+    }
+
     fn holds(&self, vars: &dyn Vars) -> bool {
         match self {
             Self::All(nodes) => nodes.iter().all(|node| node.holds(vars)),
