@@ -19,6 +19,7 @@ pub mod answer;
 mod body;
 mod cache;
 pub mod chain;
+mod clock;
 mod compile;
 mod configuration;
 pub mod consumer;

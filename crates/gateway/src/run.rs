@@ -32,12 +32,12 @@ use crate::{
     machine,
     metrics::{Orders, Reports},
     monitor::Monitor,
-    options::Options,
+    options::{Bound, Options},
     plugin::metrics::Metrics,
     proxy::{Clients, Proxy},
     sockets::Sockets,
     state::State,
-    sync::{self, Change, Doubts, SourceTls, Update},
+    sync::{self, Change, Doubts, Source, SourceTls, Update},
     tls::Doorkeeper,
     zone::{CacheOptions, Zones},
 };
@@ -295,38 +295,20 @@ fn control(
     // Who reports follows a control plane, whose revisions are those of one cluster.
     let gapless = options.heartbeat.is_some();
     let (doubter, raised) = watch::channel(0);
-    let reporting = options.heartbeat.clone().map(|endpoint| {
-        let heartbeat = Heartbeat {
-            endpoint: endpoint.trim_end_matches('/').to_owned(),
-            client: client(options.source.tls())?,
-            instance_id,
-            run_id: random_id(),
-            hostname: machine::hostname().to_owned(),
-            listeners: [bound.http, bound.https].into_iter().flatten().collect(),
-            status: Arc::clone(&state.status),
-            metrics: watch::Sender::new(Orders::default()),
-            doubts: doubter,
-        };
-        let reports = reports(&heartbeat, state, options.metrics_interval);
-        Ok::<_, Error>((heartbeat, reports))
-    });
-    let reporting = reporting.transpose()?;
+    let reporting = match &options.heartbeat {
+        None => None,
+        Some(endpoint) => {
+            let heartbeat =
+                heartbeat(endpoint, &options.source, instance_id, bound, state, doubter)?;
+            let reports = reports(&heartbeat, state, options.metrics_interval);
+            Some((heartbeat, reports))
+        }
+    };
     let connections = TaskTracker::new();
     let outcome = runtime.block_on(async {
         if let Some(socket) = status {
-            let port = Port {
-                listener: socket,
-                door: None,
-                app: Arc::new(Monitor { state: Arc::clone(state) }),
-                // Answers are ready at once, so whatever is open at the end is idle: no wait.
-                connections: TaskTracker::new(),
-                gauge: Arc::default(),
-                proxied: false,
-                head: None,
-                leaving: shutdown.clone(),
-            };
             let (_, watched) = shutdown_watch(shutdown.clone());
-            connections.spawn(listen::accept(port, watched));
+            connections.spawn(listen::accept(status_port(socket, state, shutdown), watched));
         }
         connections.spawn(successor);
         let (saver, saved) = watch::channel(Saved::default());
@@ -348,6 +330,47 @@ fn control(
     });
     end(runtime, &connections, LAST_WORDS);
     outcome
+}
+
+/// Where people and monitoring ask how things are.
+fn status_port(
+    socket: TcpListener,
+    state: &Arc<State>,
+    shutdown: &CancellationToken,
+) -> Port<Monitor> {
+    Port {
+        listener: socket,
+        door: None,
+        app: Arc::new(Monitor { state: Arc::clone(state) }),
+        // Answers are ready at once, so whatever is open at the end is idle: no wait.
+        connections: TaskTracker::new(),
+        gauge: Arc::default(),
+        proxied: false,
+        head: None,
+        leaving: shutdown.clone(),
+    }
+}
+
+/// What this gateway tells its control plane of itself.
+fn heartbeat(
+    endpoint: &str,
+    source: &Source,
+    instance_id: String,
+    bound: Bound,
+    state: &State,
+    doubts: watch::Sender<u64>,
+) -> Result<Heartbeat, Error> {
+    Ok(Heartbeat {
+        endpoint: endpoint.trim_end_matches('/').to_owned(),
+        client: client(source.tls())?,
+        instance_id,
+        run_id: random_id(),
+        hostname: machine::hostname().to_owned(),
+        listeners: [bound.http, bound.https].into_iter().flatten().collect(),
+        status: Arc::clone(&state.status),
+        metrics: watch::Sender::new(Orders::default()),
+        doubts,
+    })
 }
 
 /// Metrics go the way of heartbeats.

@@ -30,4 +30,4 @@ pub mod table;
 mod trie;
 pub mod vars;
 
-pub use schema::{OwnSchema, Violation};
+pub use schema::{OwnSchema, Violation, sentence};

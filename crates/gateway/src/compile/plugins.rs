@@ -8,6 +8,7 @@ use gantry_routing::{
     expr::Expr,
     plugin::{self as catalog, Role},
     resource::Plugins,
+    sentence,
 };
 use http::StatusCode;
 use pingora::http::RequestHeader;
@@ -142,10 +143,6 @@ impl Meta {
             error_response,
         })
     }
-}
-
-fn sentence(violations: &[gantry_routing::Violation]) -> String {
-    violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 fn is_disabled(config: &Value) -> bool {

@@ -68,6 +68,9 @@ impl<'a> Facts<'a> {
         if let Some(cookie) = name.strip_prefix("cookie_") {
             return request::cookie(self.request, cookie).map(Var::from);
         }
+        if name.starts_with("post_arg") || name.starts_with("graphql_") {
+            return self.of_body(name);
+        }
         let header =
             name.strip_prefix("sent_http_").or_else(|| name.strip_prefix("upstream_http_"))?;
         header_value(&self.response?.headers, header)
@@ -210,6 +213,18 @@ impl<'a> Facts<'a> {
             "balancer_port" => Var::Number(f64::from(exchange.attempts.address?.port())),
             "upstream_addr" => Var::from(exchange.attempts.address?.to_string()),
             "upstream_status" => Var::from(exchange.attempts.statuses()?),
+            "upstream_scheme" => {
+                let upstream = exchange.attempts.upstream.as_ref()?;
+                Var::from(match (upstream.http2, upstream.tls.is_some()) {
+                    (false, false) => "http",
+                    (false, true) => "https",
+                    (true, false) => "grpc",
+                    (true, true) => "grpcs",
+                })
+            }
+            "upstream_cache_status" => {
+                return header_value(&self.response?.headers, "apisix-cache-status");
+            }
             "upstream_uri" => Var::from(
                 exchange
                     .outgoing

@@ -3,12 +3,14 @@
 
 mod client;
 mod facts;
+mod form;
+mod graphql;
 #[cfg(test)]
 mod tests;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -55,6 +57,8 @@ pub struct Exchange {
     /// The request's body, once a plugin has asked for it; what plugins leave here is what the
     /// upstream gets. None lets it stream.
     pub body: Option<Bytes>,
+    /// Whether a variable of the body was asked for before the body was there.
+    pub(crate) body_wanted: AtomicBool,
     /// Where the client's connection comes back from while `body` is sent.
     pub(crate) held: Option<Slot>,
     pub attempts: Attempts,
@@ -168,6 +172,7 @@ impl Exchange {
             consumer: None,
             outgoing: Outgoing::default(),
             body: None,
+            body_wanted: AtomicBool::new(false),
             held: None,
             attempts: Attempts::default(),
             instead: None,

@@ -156,13 +156,14 @@ fn the_server_knows_which_variables_lead_to_routes_here() {
     let mut exchange = exchange();
     exchange.connection.proxied = true;
     exchange.handshake = Some(handshake());
-    let mut request = request("/a?x=1");
+    let mut request = request("/a?x=1&query=%7Bx%7D");
+    exchange.body = Some("x=1".into());
     for (name, value) in [
         ("Host", "a.com:80"),
         ("Cookie", "x=1"),
         ("X", "1"),
         ("Content-Length", "1"),
-        ("Content-Type", "text/plain"),
+        ("Content-Type", "application/x-www-form-urlencoded"),
         ("Authorization", "Basic amFjazpzZWNyZXQ="),
         ("X-Forwarded-For", "10.0.0.1"),
         ("X-Forwarded-Host", "a.com"),

@@ -7,11 +7,10 @@ use pingora::http::RequestHeader;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{
-    Flow, Kind, Place, Plugin, Shared, config, headers::Fields, keyed::Entry, limit::now_ms,
-};
+use super::{Flow, Kind, Place, Plugin, Shared, config, headers::Fields, keyed::Entry};
 use crate::{
     answer::Answer,
+    clock::now_ms,
     exchange::{Exchange, Facts},
     request,
     template::Template,

@@ -44,7 +44,10 @@ impl Plugin for ClientControl {
             }
             Some(limit) => {
                 exchange.notes.insert(BodyLimit(limit));
-                if request::length(&request.headers).is_some_and(|length| length > limit) {
+                // A route may have looked at the body already.
+                let read = exchange.body.as_ref().map(|body| body.len() as u64);
+                let length = read.or_else(|| request::length(&request.headers));
+                if length.is_some_and(|length| length > limit) {
                     return Answer::page(StatusCode::PAYLOAD_TOO_LARGE).into();
                 }
             }

@@ -9,15 +9,13 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version,
-    header::{
-        ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, VARY,
-    },
+    header::{ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_TYPE, ETAG, VARY},
 };
 use pingora::http::{RequestHeader, ResponseHeader};
 use serde::Deserialize;
 
-use super::body;
-use crate::exchange::Exchange;
+use super::{body, identity};
+use crate::{exchange::Exchange, request::length};
 
 /// Which responses are compressed.
 pub struct Rules {
@@ -102,14 +100,14 @@ impl Rules {
         response.remove_header(&ACCEPT_RANGES);
         weaken(response);
         let encoder = Arc::new(Mutex::new(encoder()));
-        exchange.notes.insert(Running { owner: self.identity(), encoder });
+        exchange.notes.insert(Running { owner: identity(self), encoder });
     }
 
     /// Compresses a piece of the body. It goes to the client at once, so that nothing waits for
     /// what an upstream sends later.
     pub fn continues(&self, exchange: &mut Exchange, piece: &mut Option<Bytes>, end: bool) {
         let Some(Running { owner, encoder }) = exchange.notes.get::<Running>() else { return };
-        if *owner != self.identity() {
+        if *owner != identity(self) {
             return;
         }
         let mut encoder = encoder.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,7 +136,6 @@ impl Rules {
             response.status,
             StatusCode::OK | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND
         );
-        let length = text(&CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
         let kind = text(&CONTENT_TYPE).and_then(|kind| kind.split(';').next()).unwrap_or("").trim();
         status
             // Its trailers end the body.
@@ -146,14 +143,10 @@ impl Rules {
             && request.version >= self.version
             && request.method != Method::HEAD
             && !response.headers.contains_key(CONTENT_ENCODING)
-            && length.is_none_or(|length| length >= self.length_min)
+            && length(&response.headers).is_none_or(|length| length >= self.length_min)
             && self.types.as_ref().is_none_or(|types| {
                 types.iter().any(|name| name == "*" || name.eq_ignore_ascii_case(kind))
             })
-    }
-
-    fn identity(&self) -> usize {
-        std::ptr::from_ref(self).addr()
     }
 }
 

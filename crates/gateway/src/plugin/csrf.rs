@@ -1,9 +1,6 @@
 //! csrf: what changes something must show in a header that it can read the gateway's cookie.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header::SET_COOKIE};
@@ -15,7 +12,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{Flow, Kind, Place, Plugin, config};
-use crate::{answer::Answer, exchange::Exchange, request};
+use crate::{answer::Answer, clock::now, exchange::Exchange, request};
 
 pub(super) const KIND: Kind = Kind { name: "csrf", compile: Csrf::compile, identify: None };
 
@@ -125,8 +122,4 @@ impl Plugin for Csrf {
             let _ = response.append_header(SET_COOKIE, cookie);
         }
     }
-}
-
-fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
 }

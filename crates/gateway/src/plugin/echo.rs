@@ -7,7 +7,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Kind, Place, Plugin, body, config, headers::Changes};
+use super::{Kind, Place, Plugin, body, config, headers::Changes, identity};
 use crate::exchange::{Exchange, Facts};
 
 pub(super) const KIND: Kind = Kind { name: "echo", compile: Echo::compile, identify: None };
@@ -43,11 +43,6 @@ impl Echo {
             headers: Changes::parse(config.headers.as_ref())?,
         }))
     }
-
-    /// Tells the configurations of one request apart.
-    fn identity(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
 }
 
 impl Plugin for Echo {
@@ -59,7 +54,7 @@ impl Plugin for Echo {
     ) {
         if !body::is_absent(response) {
             body::will_change(exchange, request, response);
-            exchange.notes.get_or_insert_default::<Bodies>().0.push((self.identity(), false));
+            exchange.notes.get_or_insert_default::<Bodies>().0.push((identity(self), false));
         }
         self.headers.render(&exchange.facts(request)).apply(response);
     }
@@ -75,7 +70,7 @@ impl Plugin for Echo {
 
     fn response_body(&self, exchange: &mut Exchange, piece: &mut Option<Bytes>, end: bool) {
         let Some(Bodies(bodies)) = exchange.notes.get_mut() else { return };
-        let mine = |(owner, _): &&mut (usize, bool)| *owner == self.identity();
+        let mine = |(owner, _): &&mut (usize, bool)| *owner == identity(self);
         let Some((_, begun)) = bodies.iter_mut().find(mine) else { return };
         let begins = !std::mem::replace(begun, true);
         let own = match &self.body {

@@ -1,10 +1,6 @@
 //! jwt-auth: a signed token in a header, a query argument or a cookie.
 
-use std::{
-    borrow::Cow,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{borrow::Cow, sync::Arc};
 
 use http::{HeaderName, HeaderValue, header::COOKIE};
 use pingora::http::RequestHeader;
@@ -18,7 +14,7 @@ use super::{
     jwt::{Claim, Material, Token, Verifier},
     url,
 };
-use crate::{consumer::Credential, exchange::Exchange, request};
+use crate::{clock, consumer::Credential, exchange::Exchange, request};
 
 pub(super) const KIND: Kind =
     Kind { name: "jwt-auth", compile: JwtAuth::compile, identify: Some(identify) };
@@ -93,10 +89,9 @@ impl JwtAuth {
         let key = token.claim(&self.claim).ok_or("missing user key in JWT token")?;
         let credential =
             exchange.credential("jwt-auth", key).ok_or("Invalid user key in JWT token")?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let verified = credential
-            .secret::<Verifier>()
-            .is_some_and(|verifier| verifier.accepts(&token, &self.required, now.as_secs_f64()));
+        let verified = credential.secret::<Verifier>().is_some_and(|verifier| {
+            verifier.accepts(&token, &self.required, clock::now().as_secs_f64())
+        });
         if verified { Ok(credential) } else { Err("failed to verify jwt") }
     }
 

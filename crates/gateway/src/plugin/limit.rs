@@ -1,8 +1,6 @@
 //! What limit-count, limit-req and limit-conn have in common: whom they count, in which numbers,
 //! and how they refuse.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use gantry_routing::vars::{Var, Vars};
 use serde::Deserialize;
 use serde_json::json;
@@ -136,12 +134,6 @@ pub fn bucket(parts: &[&str]) -> Bucket {
 /// What keys in Redis begin with: the owner and a short digest of the configuration.
 pub fn prefix(owner: &str, bucket: Bucket) -> String {
     format!("{owner}:{:08x}", bucket >> 96)
-}
-
-/// Milliseconds of the Unix clock.
-pub fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use super::{
     limit::{self, Amount, Inapplicable, Key, KeyType, Number},
     redis::Store,
 };
-use crate::{answer::Answer, exchange::Exchange};
+use crate::{answer::Answer, clock, exchange::Exchange};
 
 pub(super) const KIND: Kind =
     Kind { name: "limit-conn", compile: LimitConn::compile, identify: None };
@@ -208,7 +208,7 @@ impl LimitConn {
             let Some(rule) = self.rules.get(rule) else { continue };
             let bucket = rule.bucket;
             let enter = |busy: &mut Busy| busy.enter(max);
-            let Some(busy) = self.shared.busy.with(bucket, &key, limit::now_ms(), enter) else {
+            let Some(busy) = self.shared.busy.with(bucket, &key, clock::now_ms(), enter) else {
                 return Entered { full: true, ..Entered::default() };
             };
             entered.sit(conn, busy, &self.shared, Taken::Here { bucket, key });
@@ -235,7 +235,7 @@ impl LimitConn {
             for Wish { rule, conn, max, key } in wishes {
                 let member = format!("{id}-{rule}");
                 let mut call = ENTER.key(&key);
-                call.arg(max).arg(limit::now_ms() / 1000).arg(ttl).arg(&member);
+                call.arg(max).arg(clock::now_ms() / 1000).arg(ttl).arg(&member);
                 let busy: u64 = store.invoke(&call).await?;
                 if busy == 0 {
                     return Ok(Entered { full: true, ..Entered::default() });

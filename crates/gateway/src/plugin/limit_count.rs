@@ -18,7 +18,7 @@ use super::{
     redis::Store,
     remote_counter,
 };
-use crate::{answer::Answer, exchange::Exchange};
+use crate::{answer::Answer, clock, exchange::Exchange};
 
 pub(super) const KIND: Kind =
     Kind { name: "limit-count", compile: LimitCount::compile, identify: None };
@@ -136,7 +136,7 @@ impl Limit {
         exchange: &Exchange,
         request: &RequestHeader,
     ) -> Result<Charged, Inapplicable> {
-        let now_ms = limit::now_ms();
+        let now_ms = clock::now_ms();
         let facts = exchange.facts(request);
         let mut charged = Charged::new();
         for (index, rule) in self.rules.iter().enumerate() {
@@ -191,7 +191,7 @@ impl Limit {
 
 /// Charges in order; the first that is refused ends it.
 async fn charge_remotely(store: Arc<Store>, charges: Vec<Charge>) -> Result<Charged, Inapplicable> {
-    let now_ms = limit::now_ms();
+    let now_ms = clock::now_ms();
     let mut charged = Charged::with_capacity(charges.len());
     for Charge { rule, quota, key } in charges {
         let verdict = remote_counter::take(&store, &key, quota, now_ms).await?;

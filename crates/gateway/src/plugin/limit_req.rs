@@ -15,7 +15,7 @@ use super::{
     limit::{self, Inapplicable, Key, KeyType},
     redis::Store,
 };
-use crate::{answer::Answer, exchange::Exchange};
+use crate::{answer::Answer, clock, exchange::Exchange};
 
 pub(super) const KIND: Kind =
     Kind { name: "limit-req", compile: LimitReq::compile, identify: None };
@@ -138,7 +138,7 @@ impl LimitReq {
 impl Plugin for LimitReq {
     fn access(&self, exchange: &mut Exchange, request: &mut RequestHeader) -> Flow {
         let (facts, limit) = (exchange.facts(request), &self.limit);
-        let now_ms = limit::now_ms();
+        let now_ms = clock::now_ms();
         let Some(store) = &self.store else {
             let taken = self.key.with(&facts, exchange, |key| {
                 let take = |leak: &mut Leak| leak.take(limit.rate, limit.burst, now_ms);

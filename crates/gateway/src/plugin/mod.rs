@@ -84,6 +84,10 @@ use std::{any::Any, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use gantry_routing::{
+    plugin::{self as catalog, Role},
+    sentence,
+};
 use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
 use serde_json::Value;
@@ -210,6 +214,17 @@ pub trait Plugin: Send + Sync {
 
     /// After the last byte.
     fn log(&self, _facts: &Facts<'_>) {}
+}
+
+/// Tells one configured place from another while a request holds both.
+fn identity<T>(plugin: &T) -> usize {
+    std::ptr::from_ref(plugin).addr()
+}
+
+/// Checks and compiles what one plugin's configuration says about another plugin.
+fn compile(name: &str, mut config: Value, place: &Place<'_>) -> Result<Arc<dyn Plugin>, String> {
+    catalog::check(name, &mut config, Role::Switch).map_err(|broken| sentence(&broken))?;
+    (find(name).ok_or("this gateway does not have it")?.compile)(&config, place)
 }
 
 /// Where a plugin is configured, for those that keep state by place.

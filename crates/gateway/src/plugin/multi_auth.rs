@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use gantry_routing::plugin::{self as catalog, Role};
+use gantry_routing::plugin as catalog;
 use http::StatusCode;
 use pingora::http::RequestHeader;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{BodyWanted, Flow, Kind, Place, Plugin, Resume, config, find};
+use super::{BodyWanted, Flow, Kind, Place, Plugin, Resume, config};
 use crate::{answer::Answer, exchange::Exchange};
 
 pub(super) const KIND: Kind =
@@ -32,17 +32,14 @@ impl MultiAuth {
     }
 }
 
-fn compile(name: &str, mut config: Value, place: &Place<'_>) -> Result<Arc<dyn Plugin>, String> {
+fn compile(name: &str, config: Value, place: &Place<'_>) -> Result<Arc<dyn Plugin>, String> {
     if !catalog::get(name).is_some_and(catalog::Plugin::is_auth) || name == KIND.name {
         return Err("it does not authenticate consumers".to_owned());
     }
-    catalog::check(name, &mut config, Role::Switch).map_err(|violations| {
-        violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-    })?;
-    if config.as_object_mut().and_then(|config| config.remove("_meta")).is_some() {
+    if config.get("_meta").is_some() {
         return Err("`_meta` has no effect here".to_owned());
     }
-    (find(name).ok_or("this gateway does not have it")?.compile)(&config, place)
+    super::compile(name, config, place)
 }
 
 impl Plugin for MultiAuth {

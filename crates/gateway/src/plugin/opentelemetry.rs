@@ -9,7 +9,7 @@ use pingora::http::RequestHeader;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Flow, Kind, Place, Plugin, config, trace};
+use super::{Flow, Kind, Place, Plugin, config, identity, trace};
 use crate::{
     exchange::{Exchange, Facts},
     log::{Deliver, Failed, Pace, Queue},
@@ -175,17 +175,13 @@ fn compile(value: &Value, place: &Place<'_>) -> Result<Arc<dyn Plugin>, String> 
 }
 
 impl OpenTelemetry {
-    fn owner(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
-
     fn begin(&self, exchange: &Exchange, request: &RequestHeader) -> Span {
         let parent = request.headers.get(TRACEPARENT).and_then(|value| parse(value.to_str().ok()?));
         let known = parent.map(|(trace, _, _)| trace.to_owned());
         let trace = known.unwrap_or_else(|| self.trace_id(exchange, request));
         let sampled = self.config.sampler.takes(&trace, parent.map(|(_, _, sampled)| sampled));
         let parent = parent.map(|(_, span, _)| span.to_owned());
-        Span { owner: self.owner(), trace, id: trace::span_id(), parent, sampled }
+        Span { owner: identity(self), trace, id: trace::span_id(), parent, sampled }
     }
 
     fn trace_id(&self, exchange: &Exchange, request: &RequestHeader) -> String {
@@ -282,7 +278,7 @@ impl Plugin for OpenTelemetry {
 
     fn log(&self, facts: &Facts<'_>) {
         let span = facts.exchange.notes.get::<Span>();
-        if let Some(span) = span.filter(|span| span.sampled && span.owner == self.owner()) {
+        if let Some(span) = span.filter(|span| span.sampled && span.owner == identity(self)) {
             self.queue.push(facts, || self.span(facts, span));
         }
     }

@@ -1,9 +1,6 @@
 //! request-id: makes sure that each request carries an id, and tells the client which.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -12,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Flow, Kind, Place, Plugin, config};
-use crate::exchange::Exchange;
+use crate::{clock::now, exchange::Exchange};
 
 pub(super) const KIND: Kind =
     Kind { name: "request-id", compile: RequestId::compile, identify: None };
@@ -125,10 +122,6 @@ impl Plugin for RequestId {
             let _ = response.insert_header(self.header.clone(), id.clone());
         }
     }
-}
-
-fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
 }
 
 /// Writes 128 bits as a UUID of that version.

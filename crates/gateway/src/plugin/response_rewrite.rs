@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Flow, Kind, Place, Plugin, body, config, headers::Changes, substitution::Substitution,
+    Flow, Kind, Place, Plugin, body, config, headers::Changes, identity, substitution::Substitution,
 };
 use crate::exchange::{Exchange, Facts, Source};
 
@@ -95,11 +95,6 @@ impl ResponseRewrite {
         }))
     }
 
-    /// Tells the configurations of one request apart.
-    fn identity(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
-
     /// A response without a body stays so. A body that is not plain cannot be filtered.
     fn takes_body(&self, response: &ResponseHeader) -> bool {
         let bodiless = body::is_absent(response);
@@ -152,7 +147,7 @@ impl Plugin for ResponseRewrite {
         if self.takes_body(response) {
             self.frame(exchange, request, response);
             let pending = exchange.notes.get_or_insert_default::<Pending>();
-            pending.0.push((self.identity(), BytesMut::new()));
+            pending.0.push((identity(self), BytesMut::new()));
         }
         changes.apply(response);
     }
@@ -168,7 +163,7 @@ impl Plugin for ResponseRewrite {
 
     fn response_body(&self, exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool) {
         let Some(Pending(pending)) = exchange.notes.get_mut() else { return };
-        let mine = |(owner, _): &&mut (usize, BytesMut)| *owner == self.identity();
+        let mine = |(owner, _): &&mut (usize, BytesMut)| *owner == identity(self);
         let Some((_, buffer)) = pending.iter_mut().find(mine) else { return };
         let chunk = body.take();
         match &self.body {

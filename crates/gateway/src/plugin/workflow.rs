@@ -3,15 +3,12 @@
 
 use std::sync::Arc;
 
-use gantry_routing::{
-    expr::Expr,
-    plugin::{self as catalog, Role},
-};
+use gantry_routing::expr::Expr;
 use pingora::http::{RequestHeader, ResponseHeader};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Flow, Kind, Place, Plugin, config, limit_conn, limit_count};
+use super::{Flow, Kind, Place, Plugin, config};
 use crate::{answer::Answer, exchange::Exchange};
 
 pub(super) const KIND: Kind = Kind { name: "workflow", compile: Workflow::compile, identify: None };
@@ -98,21 +95,16 @@ impl Rule {
 
 impl Action {
     fn compile(name: &str, value: &Value, place: &Place<'_>) -> Result<Self, String> {
-        let kind = match name {
+        match name {
             "return" => {
                 let status = config::status(config::read::<Return>(value)?.code)?;
                 let body = json!({ "error_msg": "rejected by workflow" });
-                return Ok(Self::Answer(Answer::json(status, &body)));
+                Ok(Self::Answer(Answer::json(status, &body)))
             }
-            "limit-count" => &limit_count::KIND,
-            "limit-conn" => &limit_conn::KIND,
-            _ => return Err(format!("there is no action `{name}`")),
-        };
-        let mut config = value.clone();
-        catalog::check(name, &mut config, Role::Switch).map_err(|violations| {
-            let sentences: Vec<_> = violations.iter().map(ToString::to_string).collect();
-            format!("`{name}`: {}", sentences.join("; "))
-        })?;
-        Ok(Self::Limit((kind.compile)(&config, place)?))
+            "limit-count" | "limit-conn" => super::compile(name, value.clone(), place)
+                .map(Self::Limit)
+                .map_err(|reason| format!("`{name}`: {reason}")),
+            _ => Err(format!("there is no action `{name}`")),
+        }
     }
 }

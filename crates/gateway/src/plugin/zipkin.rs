@@ -12,7 +12,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Flow, Kind, Place, Plugin, config, trace};
+use super::{Flow, Kind, Place, Plugin, config, identity, trace};
 use crate::{
     answer::Answer,
     exchange::{Exchange, Facts},
@@ -93,10 +93,6 @@ impl Zipkin {
         Ok(Arc::new(Self { sample_ratio, service_name, server_addr, by_phase, queue }))
     }
 
-    fn owner(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
-
     /// The spans of a finished request, with commas between them.
     #[expect(clippy::indexing_slicing, reason = "the value was made an object here")]
     fn spans(&self, facts: &Facts<'_>, trace: &Trace) -> String {
@@ -104,37 +100,9 @@ impl Zipkin {
         let end = Instant::now();
         let answered = trace.answered.unwrap_or(end);
         let accessed = trace.accessed.unwrap_or(answered);
-        let server = exchange.connection.server;
-        let mut local = endpoint(server);
-        local["serviceName"] = json!(self.service_name);
-        if let Some(address) = &self.server_addr {
-            local["ipv4"] = json!(address);
-        }
-        let span = |id: &str, name: &str, begin: Instant, end: Instant| {
-            json!({
-                "traceId": trace.context.trace, "id": id, "name": name,
-                "timestamp": trace::clock(begin).as_micros() as u64,
-                "duration": end.saturating_duration_since(begin).as_micros().max(1) as u64,
-                "localEndpoint": local,
-            })
-        };
-        let mut root = span(&trace.span, "apisix.request", exchange.started, end);
-        root["kind"] = json!("SERVER");
-        if let Some(parent) = &trace.context.span {
-            root["parentId"] = json!(parent);
-        }
-        if trace.context.debug {
-            root["debug"] = json!(true);
-        }
-        root["remoteEndpoint"] = endpoint(exchange.client.address());
-        root["tags"] = json!({
-            "component": "apisix",
-            "http.method": facts.request.method.as_str(),
-            "http.url": request::target(facts.request),
-            "http.status_code": exchange.response.status.to_string(),
-        });
+        let local = self.local_endpoint(exchange);
         let child = |id: &str, name: &str, begin: Instant, end: Instant| {
-            let mut span = span(id, name, begin, end);
+            let mut span = span(trace, &local, id, name, (begin, end));
             span["parentId"] = json!(trace.span);
             span
         };
@@ -145,6 +113,7 @@ impl Zipkin {
         if let Some(node) = exchange.attempts.address {
             proxy["remoteEndpoint"] = endpoint(node);
         }
+        let root = root(facts, trace, &local, end);
         let spans = if self.by_phase {
             vec![
                 root,
@@ -159,6 +128,53 @@ impl Zipkin {
         let texts: Vec<_> = spans.iter().map(Value::to_string).collect();
         texts.join(",")
     }
+
+    #[expect(clippy::indexing_slicing, reason = "the value was made an object here")]
+    fn local_endpoint(&self, exchange: &Exchange) -> Value {
+        let mut local = endpoint(exchange.connection.server);
+        local["serviceName"] = json!(self.service_name);
+        if let Some(address) = &self.server_addr {
+            local["ipv4"] = json!(address);
+        }
+        local
+    }
+}
+
+fn span(
+    trace: &Trace,
+    local: &Value,
+    id: &str,
+    name: &str,
+    (begin, end): (Instant, Instant),
+) -> Value {
+    json!({
+        "traceId": trace.context.trace, "id": id, "name": name,
+        "timestamp": trace::clock(begin).as_micros() as u64,
+        "duration": end.saturating_duration_since(begin).as_micros().max(1) as u64,
+        "localEndpoint": local,
+    })
+}
+
+/// The span of the whole request.
+#[expect(clippy::indexing_slicing, reason = "the value was made an object here")]
+fn root(facts: &Facts<'_>, trace: &Trace, local: &Value, end: Instant) -> Value {
+    let exchange = facts.exchange;
+    let mut root = span(trace, local, &trace.span, "apisix.request", (exchange.started, end));
+    root["kind"] = json!("SERVER");
+    if let Some(parent) = &trace.context.span {
+        root["parentId"] = json!(parent);
+    }
+    if trace.context.debug {
+        root["debug"] = json!(true);
+    }
+    root["remoteEndpoint"] = endpoint(exchange.client.address());
+    root["tags"] = json!({
+        "component": "apisix",
+        "http.method": facts.request.method.as_str(),
+        "http.url": request::target(facts.request),
+        "http.status_code": exchange.response.status.to_string(),
+    });
+    root
 }
 
 fn endpoint(address: SocketAddr) -> Value {
@@ -180,7 +196,7 @@ impl Plugin for Zipkin {
         context.trace.get_or_insert_with(trace::trace_id);
         let (span, proxy) = (trace::span_id(), trace::span_id());
         exchange.notes.insert(Trace {
-            owner: self.owner(),
+            owner: identity(self),
             context,
             span,
             proxy,
@@ -192,7 +208,7 @@ impl Plugin for Zipkin {
     }
 
     fn access(&self, exchange: &mut Exchange, request: &mut RequestHeader) -> Flow {
-        let owner = self.owner();
+        let owner = identity(self);
         if let Some(trace) = exchange.notes.get_mut::<Trace>().filter(|trace| trace.owner == owner)
         {
             trace.accessed = Some(Instant::now());
@@ -228,7 +244,7 @@ impl Plugin for Zipkin {
     fn log(&self, facts: &Facts<'_>) {
         let trace = facts.exchange.notes.get::<Trace>();
         let is_reported =
-            |trace: &&Trace| trace.owner == self.owner() && trace.context.sampled == Some(true);
+            |trace: &&Trace| trace.owner == identity(self) && trace.context.sampled == Some(true);
         if let Some(trace) = trace.filter(is_reported) {
             self.queue.push(facts, || self.spans(facts, trace));
         }

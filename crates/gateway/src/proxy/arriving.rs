@@ -10,6 +10,7 @@ use serde_json::json;
 use super::clients::{Clients, Trust};
 use crate::{
     answer::Answer,
+    body,
     exchange::{Client, Exchange, Facts},
     plugin::BodyLimit,
     request,
@@ -20,34 +21,48 @@ use crate::{
 const X_FORWARDED_PORT: &str = "X-Forwarded-Port";
 const X_FORWARDED_HOST: &str = "X-Forwarded-Host";
 
+/// The longest body that is read to find a route.
+const BODY_MAX: u64 = 64 << 20;
+
 /// Notes who asks for what, and looks the route up. Some if the request is refused at once.
-pub fn receive(
+pub async fn receive(
     session: &mut Session,
     exchange: &mut Exchange,
     clients: &Clients,
-) -> Option<Answer> {
+) -> Result<Option<Answer>> {
     note_connection(session, exchange);
     exchange.connection.proxied = clients.proxied();
     let request = session.req_header_mut();
     if let Some(status) = clients.refuse(request, exchange) {
-        return Some(Answer::page(status));
+        return Ok(Some(Answer::page(status)));
     }
     match path::normalize(request.uri.path()) {
         Ok(path) if path == request.uri.path() => {}
         Ok(path) => exchange.path = Some(path.into_owned()),
-        Err(_) => return Some(Answer::page(StatusCode::BAD_REQUEST)),
+        Err(_) => return Ok(Some(Answer::page(StatusCode::BAD_REQUEST))),
     }
     if !client_is_welcome(request, exchange) {
-        return Some(Answer::page(StatusCode::BAD_REQUEST));
+        return Ok(Some(Answer::page(StatusCode::BAD_REQUEST)));
     }
     exchange.route = find_route(request, exchange);
+    if *exchange.body_wanted.get_mut() && may_read(session) {
+        if !body::read(session, exchange, BODY_MAX).await? {
+            return Ok(Some(Answer::page(StatusCode::PAYLOAD_TOO_LARGE)));
+        }
+        exchange.route = find_route(session.req_header(), exchange);
+    }
     if let Some(candidate) = &exchange.route {
         exchange.chain = Some(Arc::clone(&candidate.route.plugins.chain));
     }
     let trust = clients.trust(exchange.connection.peer.ip());
-    note_forwarding(request, exchange, trust);
+    note_forwarding(session.req_header_mut(), exchange, trust);
     exchange.forwarding_noted = true;
-    None
+    Ok(None)
+}
+
+/// Whether there is a body that ends before the response begins.
+fn may_read(session: &mut Session) -> bool {
+    !session.is_upgrade_req() && !session.as_mut().is_body_empty()
 }
 
 fn note_connection(session: &Session, exchange: &mut Exchange) {

@@ -51,7 +51,7 @@ impl ProxyHttp for Proxy {
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         head::complete();
         self.clients.set_pace(session);
-        let answer = arriving::receive(session, exchange, &self.clients);
+        let answer = arriving::receive(session, exchange, &self.clients).await?;
         let answer = match answer {
             Some(answer) => Some(answer),
             None => arriving::decide(session, exchange).await?,

@@ -72,6 +72,52 @@ async fn hosts_methods_variables_and_priority_decide() {
 }
 
 #[tokio::test]
+async fn bodies_decide_where_a_route_looks_at_them() {
+    let origins = [Origin::start("plain").await, Origin::start("form").await];
+    let [json_origin, graph] = [Origin::start("json").await, Origin::start("graph").await];
+    let with = |origin: &Origin, vars: serde_json::Value| {
+        let mut route = route("/*", origin.address);
+        route["vars"] = vars;
+        route["priority"] = json!(1);
+        route
+    };
+    let rig = Rig::start(&[
+        ("routes/1", route("/*", origins[0].address)),
+        ("routes/2", with(&origins[1], json!([["post_arg_user", "==", "j k"]]))),
+        ("routes/3", with(&json_origin, json!([["post_arg.user.age", ">", 20]]))),
+        (
+            "routes/4",
+            with(
+                &graph,
+                json!([
+                    ["graphql_operation", "==", "mutation"],
+                    ["graphql_name", "==", "Add"],
+                    ["graphql_root_fields", "has", "user"]
+                ]),
+            ),
+        ),
+    ])
+    .await;
+    let ask = async |kind: &str, body: &str| {
+        let request = rig.gateway.client.post(rig.gateway.url("/")).header("Content-Type", kind);
+        let response = request.body(body.to_owned()).send().await.unwrap();
+        let seen: serde_json::Value = response.json().await.unwrap();
+        assert_eq!(seen["body_bytes"], body.len(), "the upstream gets the body all the same");
+        seen["name"].as_str().unwrap().to_owned()
+    };
+    let (form, document) = ("application/x-www-form-urlencoded", "application/json; charset=utf-8");
+    assert_eq!(ask(form, "a=1&user=j+k").await, "form");
+    assert_eq!(ask(form, "user=x").await, "plain");
+    assert_eq!(ask("text/plain", "user=j+k").await, "plain");
+    assert_eq!(ask(document, r#"{"user": {"age": 21}}"#).await, "json");
+    assert_eq!(ask(document, r#"{"user": {"age": 20}}"#).await, "plain");
+    assert_eq!(ask(document, "{").await, "plain");
+    assert_eq!(ask("application/graphql", "mutation Add { me: user }").await, "graph");
+    assert_eq!(ask(document, r#"{"query": "mutation Add { user }"}"#).await, "graph");
+    assert_eq!(rig.gateway.echo("/").await["name"], "plain", "without a body");
+}
+
+#[tokio::test]
 async fn services_lend_routes_what_they_lack() {
     let origin = Origin::start("one").await;
     let upstream = json!({"nodes": {origin.address.to_string(): 1}});

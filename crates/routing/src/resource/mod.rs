@@ -13,8 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use crate::Violation;
-use crate::schema::Schema;
+use crate::schema::{Schema, sentence};
 
 pub use http::{
     Client, Consumer, ConsumerGroup, Credential, GlobalRule, PluginConfig, PluginMetadata, Proto,
@@ -215,10 +214,6 @@ pub(crate) fn schema(name: &str) -> Result<&'static Schema, String> {
     let source = DATA.get(name).ok_or_else(missing)?;
     let cell = SCHEMAS.get(name).ok_or_else(missing)?;
     cell.get_or_init(|| Schema::compile(source)).as_ref().map_err(Clone::clone)
-}
-
-fn sentence(violations: &[Violation]) -> String {
-    violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Ids may be texts or numbers.

@@ -88,6 +88,12 @@ fn validator(schema: &Value) -> Result<Validator, String> {
         .map_err(|error| format!("the schema does not compile: {error}"))
 }
 
+/// All that is wrong, as one sentence.
+#[must_use]
+pub fn sentence(violations: &[Violation]) -> String {
+    violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
 /// Spells the patterns of a schema as JSON Schema demands: APISIX's are PCRE.
 pub(crate) fn portable(schema: &mut Value) {
     match schema {

@@ -8,10 +8,7 @@ mod session;
 mod settings;
 mod sign_in;
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use gantry_routing::{OwnSchema, vars::Vars};
@@ -24,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Flow, Kind, Place, Plugin, acl::ExternalUser, config};
-use crate::{answer::Answer, exchange::Exchange, request};
+use crate::{answer::Answer, clock, exchange::Exchange, request};
 use bearer::Bearer;
 use provider::Provider;
 use settings::Config;
@@ -342,6 +339,5 @@ fn take_token(request: &mut RequestHeader) -> Result<Option<String>, Malformed> 
 
 /// Seconds of the Unix clock.
 fn now() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+    i64::try_from(clock::now().as_secs()).unwrap_or(i64::MAX)
 }

@@ -15,11 +15,10 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{
-    Flow, Kind, Place, Plugin, Shared, body, config, freshness::Directives, limit::now_ms,
-};
+use super::{Flow, Kind, Place, Plugin, Shared, body, config, freshness::Directives, identity};
 use crate::{
     answer::Answer,
+    clock::now_ms,
     exchange::Exchange,
     zone::{Content, Stored, Zone},
 };
@@ -173,16 +172,12 @@ impl Cache {
         self.in_memory() && self.config.cache_control
     }
 
-    fn identity(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
-
     fn visit(&self, exchange: &mut Exchange, status: Option<&'static str>, key: Option<String>) {
-        exchange.notes.insert(Visit { owner: self.identity(), status, key, recording: None });
+        exchange.notes.insert(Visit { owner: identity(self), status, key, recording: None });
     }
 
     fn known<'a>(&self, exchange: &'a mut Exchange) -> Option<&'a mut Visit> {
-        exchange.notes.get_mut::<Visit>().filter(|visit| visit.owner == self.identity())
+        exchange.notes.get_mut::<Visit>().filter(|visit| visit.owner == identity(self))
     }
 
     /// What a request asks for; None if it could be taken for something else, because a path or an

@@ -6,8 +6,9 @@ use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::{Cache, key};
 use crate::{
+    clock::now_ms,
     exchange::{Exchange, Source},
-    plugin::{freshness, limit::now_ms, room::Claim},
+    plugin::{freshness, room::Claim},
     request::length,
     zone::{Content, Stored},
 };

@@ -168,6 +168,10 @@ fn bodies_that_are_too_large_are_refused() {
         assert_eq!(read(rewrite(&plugin, &mut exchange(), &mut request)).0, expected, "{length}");
     }
     let mut exchange = exchange();
+    exchange.body = Some("eleven byte".into());
+    let early = rewrite(&plugin, &mut exchange, &mut request("/", &[]));
+    assert_eq!(read(early).0, 413, "a route may have looked at it");
+    exchange.body = None;
     rewrite(&plugin, &mut exchange, &mut request("/", &[]));
     let limit = exchange.notes.get::<crate::plugin::BodyLimit>();
     assert_eq!(limit, Some(&crate::plugin::BodyLimit(10)), "the proxy counts what has no length");
