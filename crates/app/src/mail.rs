@@ -8,7 +8,7 @@ use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 
-/// Longest that a mail server may take for one step; callers wait for it.
+/// Longest that a mail server may take for a whole mail; callers wait for it.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The server that takes our mail.
@@ -58,6 +58,7 @@ pub(crate) struct Mailer(Option<Sender>);
 struct Sender {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
+    timeout: Duration,
 }
 
 impl Mailer {
@@ -73,15 +74,13 @@ impl Mailer {
             SmtpTls::Implicit => Tls::Wrapper(trusted()?),
         };
         // "Dangerous" is only the default of this builder, which is no TLS; it is set here.
-        let mut transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
-            .port(*port)
-            .tls(tls)
-            .timeout(Some(TIMEOUT));
+        let mut transport =
+            AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host).port(*port).tls(tls);
         if let Some((name, password)) = login {
             let password = password.expose().to_owned();
             transport = transport.credentials(Credentials::new(name.clone(), password));
         }
-        Ok(Self(Some(Sender { transport: transport.build(), from })))
+        Ok(Self(Some(Sender { transport: transport.build(), from, timeout: TIMEOUT })))
     }
 
     /// Whether there is a server to send mail.
@@ -91,7 +90,9 @@ impl Mailer {
 
     /// Hands a mail to the server and waits until it has taken it.
     pub(crate) async fn send(&self, mail: Mail) -> Result<Delivery> {
-        let Some(Sender { transport, from }) = &self.0 else { return Ok(Delivery::NotConfigured) };
+        let Some(Sender { transport, from, timeout }) = &self.0 else {
+            return Ok(Delivery::NotConfigured);
+        };
         let Mail { to, subject, text } = mail;
         let to: Mailbox = to.parse().map_err(|_| {
             Error::invalid_field("email", "must be an address that mail can be sent to", "")
@@ -99,7 +100,11 @@ impl Mailer {
         let message = Message::builder().from(from.clone()).to(to).subject(subject);
         // A long line is sent in an encoding that readers only undo for a MIME part.
         let message = message.singlepart(SinglePart::plain(text));
-        transport.send(message.map_err(Error::internal)?).await.map_err(Error::internal)?;
+        // The transport's own limit is for connecting only.
+        let sending = transport.send(message.map_err(Error::internal)?);
+        let sent = tokio::time::timeout(*timeout, sending).await;
+        let sent = sent.map_err(|_| Error::internal("the mail server did not answer in time"))?;
+        sent.map_err(Error::internal)?;
         Ok(Delivery::Sent)
     }
 }
@@ -156,6 +161,28 @@ mod tests {
         let mailer = Mailer::new(Some(&smtp(&server, SmtpTls::StartTls))).unwrap();
         assert!(mailer.send(mail()).await.is_err());
         assert!(server.received().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_says_nothing_is_not_waited_for() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let smtp = Smtp {
+            host: address.ip().to_string(),
+            port: address.port(),
+            login: None,
+            from: "gantry@example.com".into(),
+            tls: SmtpTls::None,
+        };
+        let mut mailer = Mailer::new(Some(&smtp)).unwrap();
+        if let Some(sender) = &mut mailer.0 {
+            sender.timeout = Duration::from_millis(1);
+        }
+        let sending = mailer.send(mail());
+        let refused = tokio::time::timeout(TIMEOUT, sending).await.expect("it gives up by itself");
+        let refused = refused.unwrap_err();
+        let told = std::error::Error::source(&refused).unwrap().to_string();
+        assert!(told.contains("in time"), "{told}");
     }
 
     #[tokio::test]
