@@ -1,7 +1,8 @@
 //! Remote write: everything that is kept goes to another server too (Prometheus remote write 1.0).
 //!
 //! Reports never wait for it. What waits is bounded; beyond, the oldest is dropped and counted. A
-//! server that fails is tried again, one that refuses is not. Series of all clusters go to one
+//! server that fails is tried again, and so is one that does not want us: somebody will set that
+//! right. What it says is wrong with samples will not pass. Series of all clusters go to one
 //! server, so each carries its cluster.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -89,6 +90,9 @@ pub struct RemoteWriteState {
 enum Problem {
     /// Worth another try.
     Passing(String),
+    /// The same, once somebody has looked at the settings.
+    Setting(String),
+    /// These samples are not wanted.
     Refused(String),
 }
 
@@ -198,6 +202,14 @@ impl RemoteWrite {
                     self.counts.failures.fetch_add(1, Relaxed);
                     tracing::warn!(reason, "the metrics server did not take samples; trying again");
                 }
+                Err(Problem::Setting(reason)) => {
+                    self.counts.failures.fetch_add(1, Relaxed);
+                    tracing::error!(
+                        reason,
+                        "the metrics server does not let us in: look at its URL and headers; trying \
+                         again"
+                    );
+                }
             }
             task.beat();
             tokio::time::sleep(pause).await;
@@ -215,8 +227,14 @@ impl RemoteWrite {
         let mut said = answer.text().await.unwrap_or_default();
         said.truncate(said.floor_char_boundary(SAID_MAX));
         let reason = format!("{status}: {}", said.trim());
-        let passes = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-        Err(if passes { Problem::Passing(reason) } else { Problem::Refused(reason) })
+        Err(match status {
+            StatusCode::BAD_REQUEST
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::UNPROCESSABLE_ENTITY => Problem::Refused(reason),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => Problem::Passing(reason),
+            _ if status.is_server_error() => Problem::Passing(reason),
+            _ => Problem::Setting(reason),
+        })
     }
 }
 
@@ -337,8 +355,9 @@ mod tests {
         assert_eq!(remote.take()[0].2, 10);
     }
 
-    /// Answers requests until the test ends: those with the value 13 are refused.
-    async fn serve(listener: tokio::net::TcpListener) {
+    /// Answers requests until the test ends: the first with `first`, if there is one, and those with
+    /// the value 13 are refused.
+    async fn serve(listener: tokio::net::TcpListener, mut first: Option<u16>) {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         loop {
             let (mut client, _) = listener.accept().await.unwrap();
@@ -357,29 +376,42 @@ mod tests {
             let bytes = snap::raw::Decoder::new().decompress_vec(body).unwrap();
             let request = WriteRequest::decode(bytes.as_slice()).unwrap();
             let mut values = request.timeseries.iter().flat_map(|one| &one.samples);
-            let status = if values.any(|one| (one.value - 13.0).abs() < 0.5) { 400 } else { 204 };
+            let bad = values.any(|one| (one.value - 13.0).abs() < 0.5);
+            let status = first.take().unwrap_or(if bad { 400 } else { 204 });
             let answer =
                 format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             client.write_all(answer.as_bytes()).await.unwrap();
         }
     }
 
-    #[tokio::test]
-    async fn one_bad_sample_spoils_few_others() {
+    /// Sends 2000 samples with these values; answers how that went.
+    async fn send(first: Option<u16>, value: impl Fn(i64) -> f64) -> RemoteWriteState {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/write", listener.local_addr().unwrap());
-        let server = tokio::spawn(serve(listener));
+        let server = tokio::spawn(serve(listener, first));
         let remote = RemoteWrite::new(Remote::new("metrics-remote-write", &url, &[]).unwrap());
         let key = Key::new(&mut [("__name__", "up")]);
-        let value = |time: i64| if time == 777 { 13.0 } else { 1.0 };
         remote.push((0..2_000).map(|time| (cluster(1), key.clone(), time, value(time))));
         let app_wide = crate::telemetry::Telemetry::default();
         let task = app_wide.background.begin("remote write", PATIENCE);
         remote.deliver(&remote.take(), &task).await;
-        let state = remote.state();
+        server.abort();
+        remote.state()
+    }
+
+    #[tokio::test]
+    async fn one_bad_sample_spoils_few_others() {
+        let state = send(None, |time| if time == 777 { 13.0 } else { 1.0 }).await;
         assert_eq!(state.sent + state.refused, 2_000);
         assert!(state.refused < HALVED_MIN as u64, "{state:?}");
-        server.abort();
+    }
+
+    #[tokio::test]
+    async fn a_wrong_password_or_url_loses_nothing() {
+        for status in [401, 403, 404, 302] {
+            let state = send(Some(status), |_| 1.0).await;
+            assert_eq!((state.sent, state.refused, state.failures), (2_000, 0, 1), "{status}");
+        }
     }
 }
