@@ -87,10 +87,8 @@ pub(crate) async fn known(tx: &mut Tx, cluster: Id) -> Result<Vec<(Heartbeat, In
         let report: Heartbeat = serde_json::from_str(&row.report).map_err(Error::internal)?;
         known.push((report, row));
     }
-    let is_connection = |row: &InstanceRow| Source::named(&row.source) == Source::Connection;
-    let named = known.iter().filter(|(_, row)| !is_connection(row));
-    let named: BTreeSet<String> = named.map(|(report, _)| report.ip.clone()).collect();
-    known.retain(|(report, row)| !is_connection(row) || !named.contains(&report.ip));
+    let places = places(known.iter().map(|(report, row)| (&*row.source, &*report.ip)));
+    known.retain(|(report, row)| !is_shadow(&places, &row.source, &report.ip));
     Ok(known)
 }
 
