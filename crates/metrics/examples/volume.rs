@@ -138,7 +138,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let began = Instant::now();
         let (mut series, mut sum) = (0, 0.0);
         store
-            .select(cluster, &selection, |_, samples| {
+            .select(cluster, &selection, |(), _, samples| {
                 series += 1;
                 range.evaluate(Function::Rate, samples, |_, value| sum += value);
             })

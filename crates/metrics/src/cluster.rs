@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::block::{self, Block};
 use crate::codec::Chunk;
 use crate::compact::{self, Plan};
-use crate::gather::{Gather, Places, put_in_order};
+use crate::gather::{Failed, Gather, Places, put_in_order};
 use crate::head::Head;
 use crate::key::{Key, Matcher};
 use crate::name::{Extent, log_path};
@@ -24,6 +24,10 @@ use crate::wal::Log;
 /// A clock that goes back further than this, in milliseconds, was set: what came before is closed, so
 /// that times before it are taken again.
 const CLOCK_SET_BACK: i64 = 3_600_000;
+
+/// Pause before a head that could not be made a block is packed again, in milliseconds: it is work, and
+/// a full disk does not empty at once.
+const SEAL_AGAIN: i64 = 60_000;
 
 /// What became of a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,6 +78,8 @@ pub struct Cluster {
     pub blocks: Vec<Block>,
     /// The stretch in which the limit of series was reported last.
     warned: Option<i64>,
+    /// When the head could not be made a block.
+    failed: Option<i64>,
 }
 
 impl Cluster {
@@ -100,15 +106,19 @@ impl Cluster {
         }
         logs.sort_unstable();
         let mut blocks = without_leftovers(blocks)?;
-        let covers = |blocks: &[Block], number: u64| {
-            blocks.iter().any(|block| block.extent().covers(&Extent::of_log(number)))
+        let covers = |blocks: &[Block], number: u64, last: Option<i64>| {
+            let holds = |block: &Block| block.extent().covers(&Extent::of_log(number));
+            blocks.iter().any(|block| holds(block) && last.is_none_or(|last| last <= block.last))
         };
         // The newest log goes on; those before it were about to be removed.
         let next = blocks.iter().map(|block| block.extent().upto + 1).max();
         let newest = logs.pop().or(next);
         for number in logs {
-            if !covers(&blocks, number) {
-                let (_, head) = load(&folder, number)?;
+            let (_, head) = load(&folder, number)?;
+            // One whose next could not be made went on after its block was written.
+            if !covers(&blocks, number, head.last()) {
+                let path = Extent::of_log(number).path(&folder);
+                blocks.retain(|block| block.path != path);
                 blocks.extend(write_block(&folder, number, &head)?);
             }
             fs::remove_file(log_path(&folder, number))?;
@@ -116,10 +126,11 @@ impl Cluster {
         blocks.sort_by_key(|block| block.extent().from);
         let number = newest.unwrap_or(0);
         let (log, head) = load(&folder, number)?;
-        let is_sealed = covers(&blocks, number);
-        let mut cluster = Self { folder, number, log, head, blocks, warned: None };
+        let is_sealed = covers(&blocks, number, None);
+        let (warned, failed) = (None, None);
+        let mut cluster = Self { folder, number, log, head, blocks, warned, failed };
         if is_sealed {
-            cluster.next_log(options.oldest_remembered(cluster.head.newest))?;
+            cluster.try_seal(cluster.head.newest, options);
         }
         Ok(cluster)
     }
@@ -131,11 +142,8 @@ impl Cluster {
         options: &Options,
         kept: impl FnOnce(Kept<'_>),
     ) -> io::Result<Outcome> {
-        if self.is_due(report.time, options)
-            && let Err(error) = self.seal(report.time, options)
-        {
-            // The head and its log are as they were: they go on and the next report tries again.
-            tracing::error!(folder = %self.folder.display(), %error, "metrics were not packed");
+        if self.is_due(report.time, options) {
+            self.try_seal(report.time, options);
         }
         let (entry, outcome) = self.head.plan(report, options.series_max);
         let samples = entry.samples.clone();
@@ -161,9 +169,19 @@ impl Cluster {
     /// Whether the head is to become a block now.
     pub fn is_due(&self, now: i64, options: &Options) -> bool {
         let Some(opened) = self.head.opened else { return false };
+        if self.failed.is_some_and(|failed| (failed..failed + SEAL_AGAIN).contains(&now)) {
+            return false;
+        }
         now.div_euclid(options.window_ms) > opened.div_euclid(options.window_ms)
             || self.log.length() > options.log_bytes_max
             || self.is_set_back(now)
+    }
+
+    /// If this fails, the head and its log are as they were: they go on, and it is tried again later.
+    fn try_seal(&mut self, now: i64, options: &Options) {
+        if let Err(error) = self.seal(now, options) {
+            tracing::error!(folder = %self.folder.display(), %error, "metrics were not packed");
+        }
     }
 
     fn is_set_back(&self, now: i64) -> bool {
@@ -172,13 +190,16 @@ impl Cluster {
 
     /// Makes a block of the head and begins another.
     pub fn seal(&mut self, now: i64, options: &Options) -> io::Result<()> {
+        self.failed = Some(now);
         if let Some(block) = write_block(&self.folder, self.number, &self.head)? {
             // There is one already if what came after it failed the last time.
             self.put(block);
         }
         // Times before a clock was set back are as good as none.
         let oldest = if self.is_set_back(now) { i64::MAX } else { options.oldest_remembered(now) };
-        self.next_log(oldest)
+        self.next_log(oldest)?;
+        self.failed = None;
+        Ok(())
     }
 
     /// Takes a block in, in place of those that it covers; answers these.
@@ -219,9 +240,16 @@ impl Cluster {
         self.blocks.iter().any(|block| overlaps(block) && block.extent().is_coarse)
     }
 
-    /// Bytes of the log.
-    pub fn log_bytes(&self) -> u64 {
-        self.log.length()
+    /// Bytes of the log and the blocks.
+    pub fn bytes(&self) -> u64 {
+        self.log.length() + self.blocks.iter().map(|block| block.size).sum::<u64>()
+    }
+
+    /// Removes blocks.
+    pub fn forget(&mut self, which: impl Fn(&Block) -> bool) -> io::Result<()> {
+        let gone: Vec<Block> = self.blocks.extract_if(.., |block| which(block)).collect();
+        // They may be merged meanwhile; the merged one is looked at the next time.
+        gone.iter().try_for_each(|block| unless_gone(fs::remove_file(&block.path)))
     }
 
     /// Begins a log that knows what was heard of since `oldest`.
@@ -298,23 +326,19 @@ fn write_block(folder: &Path, number: u64, head: &Head) -> io::Result<Option<Blo
     block::write(&Extent::of_log(number).path(folder), &head.sorted())
 }
 
-/// Calls `visit` with each series of the selection and its samples in order of time. `None`: a block
-/// has gone since the list was made, and nothing was visited.
+/// Calls `visit` with each series of the selection and its samples in order of time. `None`: there
+/// are too many samples, and nothing was visited.
 pub fn visit(
     selection: &Selection,
     blocks: &[Block],
     memory: Vec<(Key, Chunk)>,
     mut visit: impl FnMut(&Key, &[(i64, f64)]),
-) -> Result<Option<()>, Error> {
+) -> Result<Option<()>, Failed> {
     let Selection { matcher, start, end, samples_max } = selection;
-    let opened = match Gather::open(blocks, matcher, (*start, *end), *samples_max) {
-        Err(failed) if failed.error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened,
-    };
-    let (mut gather, found) = opened.map_err(|failed| failed.error)?;
+    let (mut gather, found) = Gather::open(blocks, matcher, (*start, *end), *samples_max)?;
     let in_memory: u64 = memory.iter().map(|(_, chunk)| u64::from(chunk.count)).sum();
     if gather.count.saturating_add(in_memory) > *samples_max {
-        return Err(Error::TooMany);
+        return Ok(None);
     }
     let mut series: BTreeMap<Key, (Places, Option<Chunk>)> =
         found.into_iter().map(|(key, places)| (key, (places, None))).collect();
@@ -324,7 +348,7 @@ pub fn visit(
     let mut samples = Vec::new();
     for (key, (places, chunk)) in series {
         samples.clear();
-        gather.read(places, &mut samples).map_err(|failed| failed.error)?;
+        gather.read(places, &mut samples)?;
         samples.extend(chunk.iter().flat_map(Chunk::samples));
         samples.retain(|(time, _)| time > start && time <= end);
         put_in_order(&mut samples);

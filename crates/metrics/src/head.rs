@@ -172,6 +172,11 @@ impl Head {
         }
     }
 
+    /// Time of the newest sample.
+    pub fn last(&self) -> Option<i64> {
+        self.chunks().map(|(_, chunk)| chunk.last()).max()
+    }
+
     /// Series with samples, in order of their keys.
     pub fn sorted(&self) -> Vec<(&Key, &Chunk)> {
         let mut all: Vec<_> = self.chunks().collect();

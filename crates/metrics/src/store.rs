@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gantry_model::Id;
 
+use crate::block::Block;
 use crate::cluster::{self, Cluster, Error, Kept, Outcome, Selection};
 use crate::compact;
 use crate::gather::Failed;
@@ -114,19 +115,24 @@ impl Store {
         lock(&found).append(report, &self.options, kept)
     }
 
-    /// Calls `visit` with each series of a cluster that is wanted and its samples in order of time.
-    /// Reports are not held up: only what is in memory is copied under the lock.
-    pub fn select(
+    /// Calls `visit` with each series of a cluster that is wanted and its samples in order of time;
+    /// answers what it made of them. Reports are not held up: only what is in memory is copied under
+    /// the lock. A block that is damaged is set aside, and the others are visited from the beginning.
+    pub fn select<T: Default>(
         &self,
         cluster: Id,
         selection: &Selection,
-        mut visit: impl FnMut(&Key, &[(i64, f64)]),
-    ) -> Result<(), Error> {
-        let Some(found) = self.cluster(cluster) else { return Ok(()) };
+        mut visit: impl FnMut(&mut T, &Key, &[(i64, f64)]),
+    ) -> Result<T, Error> {
+        let Some(found) = self.cluster(cluster) else { return Ok(T::default()) };
         for _ in 0..SNAPSHOTS_MAX {
             let (blocks, memory) = lock(&found).snapshot(selection);
-            if cluster::visit(selection, &blocks, memory, &mut visit)?.is_some() {
-                return Ok(());
+            let mut made = T::default();
+            let visit = |key: &Key, samples: &[(i64, f64)]| visit(&mut made, key, samples);
+            match cluster::visit(selection, &blocks, memory, visit) {
+                Ok(Some(())) => return Ok(made),
+                Ok(None) => return Err(Error::TooMany),
+                Err(failed) => set_aside(&found, &blocks, failed)?,
             }
         }
         Err(io::Error::other("blocks of metrics go faster than they can be read").into())
@@ -162,54 +168,52 @@ impl Store {
 
     fn forget(&self, clusters: &[Arc<Mutex<Cluster>>], now: i64) -> io::Result<()> {
         let oldest = now.saturating_sub(self.options.retention_ms);
-        let mut blocks = Vec::new();
-        for (position, cluster) in clusters.iter().enumerate() {
-            let cluster = lock(cluster);
-            blocks.extend(cluster.blocks.iter().map(|block| (block.last, position, block.clone())));
+        let mut outcome = Ok(());
+        for cluster in clusters {
+            outcome = outcome.and(lock(cluster).forget(|block| block.last < oldest));
         }
-        blocks.sort_by_key(|(last, ..)| *last);
-        let logs: u64 = clusters.iter().map(|cluster| lock(cluster).log_bytes()).sum();
-        let mut size = logs + blocks.iter().map(|(.., block)| block.size).sum::<u64>();
-        for (last, position, block) in blocks {
-            if last >= oldest && size <= self.options.disk_bytes_max {
-                break;
+        loop {
+            let sizes: Vec<u64> = clusters.iter().map(|cluster| lock(cluster).bytes()).collect();
+            if outcome.is_err() || sizes.iter().sum::<u64>() <= self.options.disk_bytes_max {
+                return outcome;
             }
-            size = size.saturating_sub(block.size);
-            if let Some(cluster) = clusters.get(position) {
-                lock(cluster).blocks.retain(|kept| kept.path != block.path);
-            }
-            // It may be merged since the list was made; the merged one is looked at the next time.
-            cluster::unless_gone(fs::remove_file(&block.path))?;
+            // Nobody's past goes for another's noise: the largest gives.
+            let with_blocks = clusters.iter().zip(sizes);
+            let with_blocks = with_blocks.filter(|(cluster, _)| !lock(cluster).blocks.is_empty());
+            let Some((largest, _)) = with_blocks.max_by_key(|(_, size)| *size) else {
+                return outcome;
+            };
+            let mut largest = lock(largest);
+            let first = largest.blocks.iter().map(|block| block.last).min();
+            outcome = largest.forget(|block| Some(block.last) == first);
         }
-        Ok(())
     }
 
     /// Merges and thins out what is due, at most one block of each cluster; answers whether there may
     /// be more. Neither reports nor queries wait for it. Only one thread may call it at a time.
     pub fn compact(&self, now: i64) -> io::Result<bool> {
         let clusters: Vec<_> = lock(&self.clusters).values().cloned().collect();
-        let mut has_more = false;
+        let mut outcome = Ok(false);
         for cluster in &clusters {
-            let planned = lock(cluster).plan(now, &self.options);
-            let Some((folder, plan)) = planned else { continue };
-            match compact::merge(&folder, &plan) {
-                Ok(Some(merged)) => {
-                    lock(cluster).replace(merged)?;
-                    has_more = true;
-                }
-                Ok(None) => {}
-                Err(Failed { position, error }) => {
-                    let block = plan.blocks.get(position);
-                    let Some(block) = block.filter(|_| is_of_block(&error)) else {
-                        return Err(error);
-                    };
-                    tracing::error!(path = %block.path.display(), %error, "metrics are left out");
-                    lock(cluster).set_aside(block)?;
-                    has_more = true;
-                }
-            }
+            let has_more = self.compact_one(cluster, now);
+            outcome = match (outcome, has_more) {
+                (Ok(any), Ok(one)) => Ok(any || one),
+                // The first error is told; the others are compacted all the same.
+                (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+            };
         }
-        Ok(has_more)
+        outcome
+    }
+
+    fn compact_one(&self, cluster: &Mutex<Cluster>, now: i64) -> io::Result<bool> {
+        let planned = lock(cluster).plan(now, &self.options);
+        let Some((folder, plan)) = planned else { return Ok(false) };
+        match compact::merge(&folder, &plan) {
+            Ok(Some(merged)) => lock(cluster).replace(merged)?,
+            Ok(None) => return Ok(false),
+            Err(failed) => set_aside(cluster, &plan.blocks, failed)?,
+        }
+        Ok(true)
     }
 
     /// Forces everything to disk.
@@ -219,9 +223,17 @@ impl Store {
     }
 }
 
-/// Whether trying again would not help: the block is damaged or gone.
-fn is_of_block(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound)
+/// Sets the block aside that could not be read because it is damaged, or is gone. Where trying again
+/// may help, the error is answered.
+fn set_aside(cluster: &Mutex<Cluster>, blocks: &[Block], failed: Failed) -> io::Result<()> {
+    let Failed { position, error } = failed;
+    let is_of_block = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound);
+    let Some(block) = blocks.get(position).filter(|_| is_of_block) else { return Err(error) };
+    // One that is gone was merged or forgotten meanwhile.
+    if error.kind() == io::ErrorKind::InvalidData {
+        tracing::error!(path = %block.path.display(), %error, "metrics are left out");
+    }
+    lock(cluster).set_aside(block)
 }
 
 /// Each call leaves a cluster whole even when it fails, so a panic elsewhere does not spoil it.

@@ -71,12 +71,21 @@ pub async fn insert(tx: &mut Tx, row: &AlertHistoryRow) -> Result<()> {
     Ok(())
 }
 
-/// What is to be sent by now, the most overdue first.
-pub async fn due(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<AlertHistoryRow>> {
+/// What is to be sent by now, the most overdue first, and of one cluster `of_cluster` entries at most.
+pub async fn due(
+    tx: &mut Tx,
+    now: Timestamp,
+    of_cluster: i64,
+    limit: i64,
+) -> Result<Vec<AlertHistoryRow>> {
     let rows = tx
         .all(
-            "SELECT * FROM alert_histories WHERE due_at <= $1 ORDER BY due_at, id LIMIT $2",
-            vals![now, limit],
+            "SELECT * FROM
+                 (SELECT h.*, ROW_NUMBER() OVER
+                      (PARTITION BY cluster_id ORDER BY due_at, id) AS place
+                  FROM alert_histories h WHERE due_at <= $1) AS ranked
+             WHERE place <= $2 ORDER BY due_at, id LIMIT $3",
+            vals![now, of_cluster, limit],
         )
         .await?;
     rows.iter().map(history).collect()

@@ -12,7 +12,7 @@ use gantry_model::alert_policy::{
 use gantry_model::instance::PURGE_AFTER_S;
 
 use crate::alert_template::Event;
-use crate::metrics::Answers;
+use crate::metrics::Counted;
 
 /// Units that have a plural.
 const TIMES: [&str; 6] = ["second", "minute", "hour", "day", "month", "year"];
@@ -20,16 +20,22 @@ const TIMES: [&str; 6] = ["second", "minute", "hour", "day", "month", "year"];
 const NAMES_MAX: usize = 5;
 
 /// What conditions look at, at one moment.
-#[derive(Clone, Debug)]
-pub(super) struct Facts {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts<'a> {
     pub now: Timestamp,
-    pub instances: Vec<Sighting>,
+    pub ground: &'a Ground,
+    pub answers: &'a Counted,
+}
+
+/// What is known of a cluster's gateways and certificates.
+#[derive(Debug, Default)]
+pub(super) struct Ground {
+    /// By id.
+    pub instances: BTreeMap<String, Sighting>,
     /// Certificates by which gateways join.
     pub join_certificates: Vec<Expiry>,
     /// Certificates that people have uploaded.
     pub certificates: Vec<Expiry>,
-    /// Answers by status code, by the seconds before `now` that they were counted over.
-    pub answers: BTreeMap<i64, Answers>,
 }
 
 /// When a gateway was last heard of.
@@ -39,10 +45,11 @@ pub(super) struct Sighting {
     pub last_seen: Timestamp,
 }
 
-/// When a certificate ends.
+/// When a certificate ends, and since when it is known.
 #[derive(Clone, Debug)]
 pub(super) struct Expiry {
     pub name: Arc<str>,
+    pub since: Timestamp,
     pub not_after: Timestamp,
 }
 
@@ -55,7 +62,7 @@ pub(super) struct Verdict {
     pub events: BTreeMap<&'static str, Event>,
 }
 
-pub(super) fn judge(triggers: &TriggerSettings, facts: &Facts) -> Verdict {
+pub(super) fn judge(triggers: &TriggerSettings, facts: &Facts<'_>) -> Verdict {
     let mut events: BTreeMap<&'static str, Event> = BTreeMap::new();
     let mut holding = 0;
     for condition in &triggers.trigger_conditions {
@@ -93,21 +100,24 @@ fn window_s(window: &StatusCodeWindow) -> i64 {
 }
 
 /// What happened, if the condition holds.
-fn event(condition: &TriggerCondition, facts: &Facts) -> Option<Event> {
+fn event(condition: &TriggerCondition, facts: &Facts<'_>) -> Option<Event> {
     match condition {
         TriggerCondition::NumberOfStatusCode(one) => number(one, facts),
         TriggerCondition::RatioOfStatusCode(one) => ratio(one, facts),
-        TriggerCondition::ControlPlaneCertificateWillExpireIn(one) => {
-            expiry(one, &facts.join_certificates, "certificate by which gateways join", facts.now)
-        }
+        TriggerCondition::ControlPlaneCertificateWillExpireIn(one) => expiry(
+            one,
+            &facts.ground.join_certificates,
+            "certificate by which gateways join",
+            facts.now,
+        ),
         TriggerCondition::GatewayCertificateWillExpireIn(one) => {
-            expiry(one, &facts.certificates, "certificate of", facts.now)
+            expiry(one, &facts.ground.certificates, "certificate of", facts.now)
         }
         TriggerCondition::GatewayInstanceOffline(one) => offline(one, facts),
     }
 }
 
-fn number(condition: &StatusCodeCondition, facts: &Facts) -> Option<Event> {
+fn number(condition: &StatusCodeCondition, facts: &Facts<'_>) -> Option<Event> {
     let (found, _) = counted(&condition.event_config, facts);
     // Counters count whole answers.
     let found = found.round();
@@ -120,7 +130,7 @@ fn number(condition: &StatusCodeCondition, facts: &Facts) -> Option<Event> {
 }
 
 /// Where nothing was answered, there is no ratio.
-fn ratio(condition: &StatusCodeCondition, facts: &Facts) -> Option<Event> {
+fn ratio(condition: &StatusCodeCondition, facts: &Facts<'_>) -> Option<Event> {
     let (found, all) = counted(&condition.event_config, facts);
     let percent = if all > 0.0 { found / all * 100.0 } else { return None };
     compare(condition.operator, percent, condition.value).then(|| {
@@ -133,7 +143,7 @@ fn ratio(condition: &StatusCodeCondition, facts: &Facts) -> Option<Event> {
 }
 
 /// Answers with the status of the condition, and all of them.
-fn counted(window: &StatusCodeWindow, facts: &Facts) -> (f64, f64) {
+fn counted(window: &StatusCodeWindow, facts: &Facts<'_>) -> (f64, f64) {
     let Some(answers) = facts.answers.get(&window_s(window)) else { return (0.0, 0.0) };
     let code = window.http_status_code.as_str();
     let wanted = |status: u16| match code.strip_suffix("xx") {
@@ -171,7 +181,8 @@ fn expiry(
         Comparison::LessThan => left(one) < limit,
         _ => left(one) <= limit,
     };
-    let mut found: Vec<&Expiry> = certificates.iter().filter(ends).collect();
+    let known = certificates.iter().filter(|one| one.since <= now);
+    let mut found: Vec<&Expiry> = known.filter(ends).collect();
     found.sort_by_key(|one| one.not_after);
     let first = found.first()?;
     let days = left(first).div_euclid(TimeUnit::Day.seconds());
@@ -186,7 +197,7 @@ fn expiry(
 
 /// Silence is counted in whole units for `equal`, which would else never be hit. Instances that are
 /// silent for a week are forgotten.
-fn offline(condition: &ThresholdCondition, facts: &Facts) -> Option<Event> {
+fn offline(condition: &ThresholdCondition, facts: &Facts<'_>) -> Option<Event> {
     let unit_s = condition.value_unit.seconds();
     let limit = condition.value.saturating_mul(unit_s);
     let silence = |one: &Sighting| facts.now.seconds().saturating_sub(one.last_seen.seconds());
@@ -199,7 +210,7 @@ fn offline(condition: &ThresholdCondition, facts: &Facts) -> Option<Event> {
         };
         holds && silence < PURGE_AFTER_S
     };
-    let mut found: Vec<&Sighting> = facts.instances.iter().filter(is_offline).collect();
+    let mut found: Vec<&Sighting> = facts.ground.instances.values().filter(is_offline).collect();
     found.sort_by_key(|one| one.last_seen);
     let first = found.first()?;
     let names = names(found.iter().map(|one| &one.name));
@@ -271,24 +282,22 @@ mod tests {
     const NOW: i64 = 1_800_000_000;
     const DAY: i64 = 86_400;
 
-    fn facts() -> Facts {
-        let sighting = |name: &str, silence: i64| Sighting {
-            name: name.into(),
-            last_seen: Timestamp::from_seconds(NOW - silence),
+    fn ground() -> Ground {
+        let sighting = |name: &str, silence: i64| {
+            let last_seen = Timestamp::from_seconds(NOW - silence);
+            (name.to_owned(), Sighting { name: name.into(), last_seen })
         };
         let expiry = |name: &str, left: i64| Expiry {
             name: name.into(),
+            since: Timestamp::from_seconds(NOW),
             not_after: Timestamp::from_seconds(NOW + left),
         };
-        Facts {
-            now: Timestamp::from_seconds(NOW),
-            instances: vec![sighting("gw-1", 5), sighting("gw-\"2\"", 330)],
-            join_certificates: vec![expiry("0a1b", 30 * DAY)],
+        // Nobody knew of it yet.
+        let later = Expiry { since: Timestamp::from_seconds(NOW + 1), ..expiry("later", 1) };
+        Ground {
+            instances: [sighting("gw-1", 5), sighting("gw-\"2\"", 330)].into(),
+            join_certificates: vec![expiry("0a1b", 30 * DAY), later],
             certificates: vec![expiry("b.example.com", -1), expiry("a.example.com", 7 * DAY)],
-            answers: BTreeMap::from([
-                (60, BTreeMap::from([(200, 90.0), (500, 4.0), (502, 6.0)])),
-                (3600, BTreeMap::new()),
-            ]),
         }
     }
 
@@ -304,7 +313,13 @@ mod tests {
     fn verdict(operator: &str, conditions: &[&Value]) -> Verdict {
         let triggers = json!({ "trigger_logical_operator": operator,
                                "trigger_conditions": conditions });
-        judge(&serde_json::from_value(triggers).unwrap(), &facts())
+        let answers = BTreeMap::from([
+            (60, BTreeMap::from([(200, 90.0), (500, 4.0), (502, 6.0)])),
+            (3600, BTreeMap::new()),
+        ]);
+        let (now, ground) = (Timestamp::from_seconds(NOW), ground());
+        let facts = Facts { now, ground: &ground, answers: &answers };
+        judge(&serde_json::from_value(triggers).unwrap(), &facts)
     }
 
     #[test]

@@ -3,40 +3,84 @@
 //! Who sends an entry first puts its due time off by more than an attempt can take. So nobody else
 //! sends it meanwhile, and if the sender dies it is due again.
 
-use futures::StreamExt as _;
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use gantry_model::alert_history::{Attempt, Delivery};
-use gantry_model::{Result, Timestamp};
+use gantry_model::{Id, Result, Timestamp};
 use gantry_store::alert_history::{self as history, AlertHistoryRow};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use super::post::{self, Fate, Posted};
 use crate::alert_history::{self, Entry, Message};
 use crate::mail::{self, Mail};
 use crate::{App, alert_webhook};
 
-/// Entries that one look takes on.
-const BATCH: i64 = 100;
-/// Attempts under way at once.
-const AT_ONCE: usize = 16;
+/// Attempts under way at once, of one cluster and in all: receivers that hang are in the way of their
+/// own cluster only.
+const OF_CLUSTER: usize = 16;
+const AT_ONCE: usize = 256;
 /// How long an attempt is left alone; longer than it takes, mails included.
 const CLAIM_S: i64 = 20;
 /// Seconds until the next attempt, after each one that failed: what is shortly out of order is told
 /// soon, and after some 40 minutes somebody has to look.
 const AGAIN_AFTER_S: [i64; 5] = [5, 30, 120, 600, 1800];
 
-/// Sends every entry that is due, each once.
+/// Sends what is due, each entry once, and waits until that is done.
 pub async fn due(app: &App) -> Result<()> {
-    let rows = history::due(&mut app.db.read().await?, app.now(), BATCH).await?;
-    let sending = futures::stream::iter(rows).map(|row| {
-        let (app, id) = (app.clone(), row.id);
-        async move {
-            if let Err(error) = send(&app, row).await {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(error, alert = %id, "an alert could not be sent; trying again");
-            }
+    let mut deliveries = Deliveries::default();
+    let begun = deliveries.begin(app).await;
+    deliveries.finish().await;
+    begun
+}
+
+/// Attempts that are under way.
+#[derive(Default)]
+pub(super) struct Deliveries {
+    sending: JoinSet<()>,
+    /// How many more a cluster may begin.
+    room: HashMap<Id, Arc<Semaphore>>,
+}
+
+impl Deliveries {
+    /// Begins to send what is due, as far as there is room. Each attempt that ends asks for another
+    /// look.
+    pub(super) async fn begin(&mut self, app: &App) -> Result<()> {
+        while self.sending.try_join_next().is_some() {}
+        self.room.retain(|_, room| room.available_permits() < OF_CLUSTER);
+        let (of_cluster, limit) = (limit(OF_CLUSTER), limit(AT_ONCE));
+        let mut tx = app.db.read().await?;
+        for row in history::due(&mut tx, app.now(), of_cluster, limit).await? {
+            let room = self.room.entry(row.cluster_id);
+            let room = room.or_insert_with(|| Arc::new(Semaphore::new(OF_CLUSTER)));
+            let turn = Arc::clone(room).try_acquire_owned();
+            let (Ok(turn), true) = (turn, self.sending.len() < AT_ONCE) else { continue };
+            let app = app.clone();
+            self.sending.spawn(async move {
+                let id = row.id;
+                let sent = send(&app, row).await;
+                drop(turn);
+                match sent {
+                    Ok(()) => app.alerting.deliveries.notify_one(),
+                    Err(error) => {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::error!(error, alert = %id, "an alert could not be sent; trying again");
+                    }
+                }
+            });
         }
-    });
-    sending.buffer_unordered(AT_ONCE).collect::<()>().await;
-    Ok(())
+        Ok(())
+    }
+
+    /// Waits for what is under way.
+    pub(super) async fn finish(&mut self) {
+        while self.sending.join_next().await.is_some() {}
+    }
+}
+
+fn limit(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 async fn send(app: &App, row: AlertHistoryRow) -> Result<()> {

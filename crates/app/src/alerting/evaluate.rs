@@ -1,5 +1,6 @@
 //! Looks at policies that are due and decides whether their alerts are told.
 
+use futures::StreamExt as _;
 use gantry_gotemplate::Template;
 use gantry_model::alert_history::Delivery;
 use gantry_model::alert_policy::{AlertPolicyBasicInfo, TriggerSettings};
@@ -7,7 +8,7 @@ use gantry_model::{ErrorCode, Result, Timestamp};
 use gantry_store::alert_history::{self as history, AlertHistoryRow};
 use gantry_store::alert_policy::{self as policies, AlertPolicyRow, CheckRow};
 
-use super::conditions::{Verdict, judge};
+use super::conditions::Verdict;
 use super::facts;
 use crate::App;
 use crate::alert_history::{self, Entry, Message};
@@ -17,19 +18,39 @@ use crate::alert_webhook;
 
 /// Policies that one look takes on; the others are as due a moment later.
 const BATCH: i64 = 100;
+/// Policies that are checked at once: one that looks at much must not hold up the others.
+const AT_ONCE: usize = 8;
+/// When a policy that could not be checked is looked at again.
+const AGAIN_AFTER_S: i64 = 60;
 
 /// Checks every policy that is due. A policy that cannot be checked says so and waits for its next
-/// time; it holds up no other.
+/// time.
 pub async fn due(app: &App) -> Result<()> {
     let rows = policies::due(&mut app.db.read().await?, app.now(), BATCH).await?;
-    for row in rows {
+    let checking = futures::stream::iter(rows).map(|row| async move {
         let id = row.id;
-        if let Err(error) = check(app, row).await {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, policy = %id, "an alert policy could not be checked");
+        if let Err(error) = check(app, row.clone()).await {
+            tracing::error!(error = &error as &dyn std::error::Error, policy = %id,
+                "an alert policy could not be checked");
+            put_off(app, row).await;
         }
-    }
+    });
+    checking.buffer_unordered(AT_ONCE).collect::<()>().await;
     Ok(())
+}
+
+/// Moves a policy on that could not be checked, so that it is not in the way of others.
+async fn put_off(app: &App, row: AlertPolicyRow) {
+    let outcome = CheckRow {
+        due_at: app.now().plus_seconds(AGAIN_AFTER_S),
+        problem: Some("the server could not check this policy: its log says why".to_owned()),
+        ..row.check.clone()
+    };
+    let id = row.id;
+    if let Err(error) = decide(app, row, outcome, Vec::new()).await {
+        let error = &error as &dyn std::error::Error;
+        tracing::error!(error, policy = %id, "an alert policy is still due");
+    }
 }
 
 async fn check(app: &App, row: AlertPolicyRow) -> Result<()> {
@@ -81,8 +102,8 @@ async fn look(
     triggers: &TriggerSettings,
     now: Timestamp,
 ) -> Result<Verdict, String> {
-    let facts = facts::present(app, row.cluster_id, triggers, now).await;
-    facts.map(|facts| judge(triggers, &facts)).map_err(|error| match error.code {
+    let verdict = facts::present(app, row.cluster_id, triggers, now).await;
+    verdict.map_err(|error| match error.code {
         ErrorCode::Internal => {
             let source = &error as &dyn std::error::Error;
             tracing::error!(error = source, policy = %row.id, "conditions could not be looked at");

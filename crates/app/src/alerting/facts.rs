@@ -1,131 +1,148 @@
 //! Gathers what conditions look at: heartbeats and certificates from the database, answers from the
 //! metrics. A look at one moment and at many of the past differ only here.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gantry_model::alert_policy::TriggerSettings;
+use gantry_model::alert_policy::{TriggerCondition, TriggerSettings};
 use gantry_model::config::CertificateSpec;
 use gantry_model::instance::PURGE_AFTER_S;
-use gantry_model::{Id, Result, Timestamp};
-use gantry_store::resource::{self, Kind};
+use gantry_model::{Error, Id, Result, Timestamp};
+use gantry_store::resource::{self, Kind, ResourceRow};
 use gantry_store::{Tx, gateway};
 
-use super::conditions::{Expiry, Facts, Sighting, windows};
-use crate::metrics::{self, Answers};
+use super::conditions::{Expiry, Facts, Ground, Sighting, Verdict, judge, windows};
+use crate::metrics::{self, Counted, Heard};
 use crate::object::Stored;
 use crate::{App, certificate, object};
 
-/// A certificate and since when it is known.
-struct Known {
-    expiry: Expiry,
-    since: Timestamp,
-}
-
-/// What the database knows of a cluster.
-struct Ground {
-    /// By id: name and the last heartbeat.
-    instances: BTreeMap<String, Sighting>,
-    join_certificates: Vec<Known>,
-    certificates: Vec<Known>,
-}
-
-/// Facts of now.
+/// What the conditions say now.
 pub(super) async fn present(
     app: &App,
     cluster: Id,
     triggers: &TriggerSettings,
     now: Timestamp,
-) -> Result<Facts> {
-    let Ground { instances, join_certificates, certificates } =
-        ground(app, &mut app.db.read().await?, cluster).await?;
-    let mut answers = BTreeMap::new();
-    for window in windows(triggers) {
-        let counted = metrics::answers(app, cluster, window, &[now]).await?;
-        answers.extend(counted.into_iter().next().map(|counted| (window, counted)));
-    }
-    let expiries = |known: Vec<Known>| known.into_iter().map(|one| one.expiry).collect();
-    Ok(Facts {
-        now,
-        instances: instances.into_values().collect(),
-        join_certificates: expiries(join_certificates),
-        certificates: expiries(certificates),
-        answers,
-    })
+) -> Result<Verdict> {
+    let ground = ground(app, cluster, triggers).await?;
+    let counted = metrics::answers(app, cluster, windows(triggers), &[now]).await?;
+    let answers = counted.into_iter().next().unwrap_or_default();
+    Ok(judge(triggers, &Facts { now, ground: &ground, answers: &answers }))
 }
 
-async fn ground(app: &App, tx: &mut Tx, cluster: Id) -> Result<Ground> {
-    let mut instances = BTreeMap::new();
-    for (report, row) in crate::instance::known(tx, cluster).await? {
-        let name = format!("{} ({})", report.hostname, report.id).into();
-        instances.insert(row.id, Sighting { name, last_seen: row.last_seen_time });
+/// What the database knows of a cluster, as far as conditions look at it.
+async fn ground(app: &App, cluster: Id, triggers: &TriggerSettings) -> Result<Ground> {
+    let mut tx = app.db.read().await?;
+    let mut ground = Ground::default();
+    if looks(triggers, |one| matches!(one, TriggerCondition::GatewayInstanceOffline(_))) {
+        for (report, row) in crate::instance::known(&mut tx, cluster).await? {
+            let name = format!("{} ({})", report.hostname, report.id).into();
+            ground.instances.insert(row.id, Sighting { name, last_seen: row.last_seen_time });
+        }
     }
-    let joining = gateway::certificates_in_use(tx, cluster).await?;
-    let join_certificates = joining.into_iter().map(|row| Known {
-        expiry: Expiry { name: row.serial.into(), not_after: row.not_after },
+    let joining = |one: &_| matches!(one, TriggerCondition::ControlPlaneCertificateWillExpireIn(_));
+    if looks(triggers, joining) {
+        ground.join_certificates = join_certificates(&mut tx, cluster).await?;
+    }
+    let uploaded = |one: &_| matches!(one, TriggerCondition::GatewayCertificateWillExpireIn(_));
+    if looks(triggers, uploaded) {
+        let rows = resource::all(&mut tx, Kind::Certificate, cluster).await?;
+        let app = app.clone();
+        // There may be many to open and to parse.
+        let read = tokio::task::spawn_blocking(move || certificates(&app, rows));
+        ground.certificates = read.await.map_err(Error::internal)??;
+    }
+    Ok(ground)
+}
+
+fn looks(triggers: &TriggerSettings, at: impl Fn(&TriggerCondition) -> bool) -> bool {
+    triggers.trigger_conditions.iter().any(at)
+}
+
+async fn join_certificates(tx: &mut Tx, cluster: Id) -> Result<Vec<Expiry>> {
+    let rows = gateway::certificates_in_use(tx, cluster).await?;
+    let expiry = rows.into_iter().map(|row| Expiry {
+        name: row.serial.into(),
         since: row.created_at,
+        not_after: row.not_after,
     });
-    let uploaded = resource::all(tx, Kind::Certificate, cluster).await?;
-    let uploaded: Vec<Stored<CertificateSpec>> = object::opened_all(app, uploaded)?;
-    let certificates = uploaded.into_iter().map(|stored| {
+    Ok(expiry.collect())
+}
+
+fn certificates(app: &App, rows: Vec<ResourceRow>) -> Result<Vec<Expiry>> {
+    let uploaded: Vec<Stored<CertificateSpec>> = object::opened_all(app, rows)?;
+    let expiry = uploaded.into_iter().map(|stored| {
         let facts = certificate::facts(&stored.spec.certificate, "certificate")?;
         let name = facts.snis.first().unwrap_or(&facts.subject).as_str().into();
-        let expiry = Expiry { name, not_after: facts.not_after };
-        Ok(Known { expiry, since: stored.row.created_at })
+        Ok(Expiry { name, since: stored.row.created_at, not_after: facts.not_after })
     });
-    Ok(Ground {
-        instances,
-        join_certificates: join_certificates.collect(),
-        certificates: certificates.collect::<Result<_>>()?,
-    })
+    expiry.collect()
 }
 
 /// What is known of a cluster's past. Gateways were there when they reported metrics, and
 /// certificates since they were made or uploaded; those that are gone by now are not known.
 pub(super) struct Past {
+    /// Its gateways are as they were at the moment that was looked at last.
     ground: Ground,
-    /// By instance; consumed as time goes on.
-    sightings: BTreeMap<String, VecDeque<Timestamp>>,
+    /// How gateways that are known now are called, by their id.
+    names: BTreeMap<String, Arc<str>>,
+    looks_at_gateways: bool,
+    /// Up to when is known when gateways were heard of.
+    heard_until: Timestamp,
+}
+
+/// What was counted and heard of at some moments.
+pub(super) struct Part {
+    moments: Vec<Timestamp>,
+    answers: Vec<Counted>,
+    heard: Heard,
 }
 
 impl Past {
+    /// From `start` on.
     pub(super) async fn load(
         app: &App,
         cluster: Id,
+        triggers: &TriggerSettings,
         start: Timestamp,
-        end: Timestamp,
     ) -> Result<Self> {
-        let ground = ground(app, &mut app.db.read().await?, cluster).await?;
-        let earliest = start.plus_seconds(-PURGE_AFTER_S);
-        let sightings = metrics::sightings(app, cluster, earliest, end).await?;
-        let sightings = sightings.into_iter().map(|(id, times)| (id, times.into())).collect();
-        Ok(Self { ground, sightings })
+        let mut ground = ground(app, cluster, triggers).await?;
+        let named = std::mem::take(&mut ground.instances).into_iter();
+        let names = named.map(|(id, known)| (id, known.name)).collect();
+        let offline = |one: &_| matches!(one, TriggerCondition::GatewayInstanceOffline(_));
+        let heard_until = start.plus_seconds(-PURGE_AFTER_S);
+        Ok(Self { ground, names, looks_at_gateways: looks(triggers, offline), heard_until })
     }
 
-    /// Facts of a moment, which must not be before the one that was asked for last.
-    pub(super) fn at(&mut self, now: Timestamp, answers: BTreeMap<i64, Answers>) -> Facts {
-        let known = |all: &[Known]| {
-            let by_then = all.iter().filter(|one| one.since <= now);
-            by_then.map(|one| one.expiry.clone()).collect()
+    /// Loads the next moments.
+    pub(super) async fn part(
+        &mut self,
+        app: &App,
+        cluster: Id,
+        triggers: &TriggerSettings,
+        moments: &[Timestamp],
+    ) -> Result<Part> {
+        let answers = metrics::answers(app, cluster, windows(triggers), moments).await?;
+        let heard = if self.looks_at_gateways {
+            metrics::heard(app, cluster, self.heard_until, moments).await?
+        } else {
+            Heard::new()
         };
-        let mut instances = Vec::new();
-        for (id, times) in &mut self.sightings {
-            while times.get(1).is_some_and(|next| *next <= now) {
-                times.pop_front();
+        self.heard_until = moments.last().copied().unwrap_or(self.heard_until);
+        Ok(Part { moments: moments.to_vec(), answers, heard })
+    }
+
+    /// Calls `visit` with the facts of each moment of the part that was loaded last.
+    pub(super) fn look(&mut self, part: &Part, mut visit: impl FnMut(&Facts<'_>)) {
+        for (place, (now, answers)) in part.moments.iter().zip(&part.answers).enumerate() {
+            for (id, heard) in &part.heard {
+                let Some(last_seen) = heard.get(place).copied().flatten() else { continue };
+                let known = self.ground.instances.entry(id.clone()).or_insert_with(|| {
+                    let name = self.names.get(id).cloned();
+                    Sighting { name: name.unwrap_or_else(|| id.as_str().into()), last_seen }
+                });
+                known.last_seen = known.last_seen.max(last_seen);
             }
-            let Some(last_seen) = times.front().copied().filter(|time| *time <= now) else {
-                continue;
-            };
-            let known = self.ground.instances.get(id);
-            let name = known.map_or_else(|| Arc::from(id.as_str()), |one| Arc::clone(&one.name));
-            instances.push(Sighting { name, last_seen });
-        }
-        Facts {
-            now,
-            instances,
-            join_certificates: known(&self.ground.join_certificates),
-            certificates: known(&self.ground.certificates),
-            answers,
+            visit(&Facts { now: *now, ground: &self.ground, answers });
         }
     }
 }

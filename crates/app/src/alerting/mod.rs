@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use gantry_model::Result;
 use tokio::sync::Notify;
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 pub use back_test::back_test;
@@ -28,11 +29,12 @@ pub use evaluate::due as check_due;
 pub use guard::AllowedNetworks;
 pub use trial::trial;
 
+use self::deliver::Deliveries;
 use crate::{App, telemetry};
 
 /// How often policies and deliveries that are due are asked for.
 const EVERY: Duration = Duration::from_secs(1);
-/// Receivers may be slow, and many policies may be due at once.
+/// Many policies may be due at once, and look at much.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How alerts are evaluated and sent.
@@ -77,31 +79,37 @@ pub async fn run(app: App, shutdown: CancellationToken) {
         telemetry::task(&app, "alert deliveries", PATIENCE),
     );
     tokio::join!(
-        repeat(&shutdown, every, checks, &checking, || check_due(&app)),
-        repeat(&shutdown, every, deliveries, &delivering, || deliver_due(&app)),
+        async {
+            let mut tick = tokio::time::interval(every);
+            while next(&shutdown, &mut tick, checks).await {
+                note(&checking, &check_due(&app).await);
+            }
+        },
+        async {
+            let (mut tick, mut under_way) = (tokio::time::interval(every), Deliveries::default());
+            while next(&shutdown, &mut tick, deliveries).await {
+                note(&delivering, &under_way.begin(&app).await);
+            }
+            under_way.finish().await;
+        },
     );
 }
 
-async fn repeat<F: Future<Output = Result<()>>>(
-    shutdown: &CancellationToken,
-    every: Duration,
-    nudge: &Notify,
-    task: &telemetry::Task,
-    work: impl Fn() -> F,
-) {
-    let mut tick = tokio::time::interval(every);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            _ = tick.tick() => {}
-            () = nudge.notified() => {}
-        }
-        let outcome = work().await;
-        task.ended(&outcome);
-        if let Err(error) = outcome {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, "alerts could not be looked after; trying again");
-        }
+/// Waits until it is time for another look; `false` at the end.
+async fn next(shutdown: &CancellationToken, tick: &mut Interval, nudge: &Notify) -> bool {
+    // A look that took long is followed by a pause.
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tokio::select! {
+        () = shutdown.cancelled() => false,
+        _ = tick.tick() => true,
+        () = nudge.notified() => true,
+    }
+}
+
+fn note(task: &telemetry::Task, outcome: &Result<()>) {
+    task.ended(outcome);
+    if let Err(error) = outcome {
+        let error = error as &dyn std::error::Error;
+        tracing::error!(error, "alerts could not be looked after; trying again");
     }
 }

@@ -1,88 +1,116 @@
 //! What alerts ask of the series: how many answers of each status there were in a window, and when
-//! each gateway was heard of.
+//! each gateway was heard of. The own store is asked, or the shared server if there is one.
 //!
 //! Numbers are counted, not extrapolated: people compare them with thresholds. What a counter has
 //! grown between two reports belongs to the moment of the second one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use gantry_metrics::key::{INSTANCE, Key, Matcher, NAME};
 use gantry_metrics::{Error as StoreError, Selection};
 use gantry_model::{Error, Id, Result, Timestamp};
 
-use super::milliseconds;
+use super::{milliseconds, remote_counts};
 use crate::App;
 
 /// How far back the report before may be for a counter's growth to count, unless the window is longer.
 /// Where many reports are missing, nobody knows when it grew.
-const GAP_MS: i64 = 15 * 60_000;
+pub(super) const GAP_MS: i64 = 15 * 60_000;
 
-/// Samples that one question may read: some seconds of work.
+/// Samples that one question may read.
 const SAMPLES_MAX: u64 = 50_000_000;
 
 /// Answers by status code.
 pub(crate) type Answers = BTreeMap<u16, f64>;
 
-/// Answers of a cluster in the `window_s` seconds before each of `moments`, which ascend.
+/// Answers by the seconds before a moment that they were counted over.
+pub(crate) type Counted = BTreeMap<i64, Answers>;
+
+/// By instance, at each of some moments, when it was heard of last.
+pub(crate) type Heard = BTreeMap<String, Vec<Option<Timestamp>>>;
+
+/// Answers of a cluster at each of `moments`, in the seconds before it that each of `windows` has.
+/// Both ascend, and moments at equal distances.
 pub(crate) async fn answers(
     app: &App,
     cluster: Id,
-    window_s: i64,
+    windows: Vec<i64>,
     moments: &[Timestamp],
-) -> Result<Vec<Answers>> {
+) -> Result<Vec<Counted>> {
     let moments: Vec<i64> = moments.iter().map(|time| milliseconds(*time)).collect();
-    let (Some(first), Some(last)) = (moments.first(), moments.last()) else {
-        return Ok(Vec::new());
+    let none = vec![Counted::new(); moments.len()];
+    let (Some(first), Some(last), Some(longest)) =
+        (moments.first(), moments.last(), windows.last())
+    else {
+        return Ok(none);
     };
-    let window = window_s.saturating_mul(1000);
-    let gap = window.max(GAP_MS);
-    let start = first.saturating_sub(window).saturating_sub(gap);
-    let selection = selection("apisix_http_status", start, *last);
-    let count = moments.len();
-    let mut found =
-        select(app, cluster, selection, move |found: &mut Vec<Answers>, key, samples| {
-            found.resize_with(count, Answers::new);
-            let Ok(code) = key.get("code").parse() else { return };
-            let growth = growth(samples, gap);
-            for (answers, end) in found.iter_mut().zip(&moments) {
+    if let Some(remote) = &app.metrics.remote_query {
+        let _turn = app.metrics.alerts.acquire().await.map_err(Error::internal)?;
+        return remote_counts::answers(remote, cluster, &windows, &moments).await.map_err(failed);
+    }
+    let longest = longest.saturating_mul(1000);
+    let start = first.saturating_sub(longest).saturating_sub(longest.max(GAP_MS));
+    let selection = selection(Matcher::new([(NAME, "apisix_http_status")]), start, *last);
+    let found = select(app, cluster, selection, move |found: &mut Vec<Counted>, key, samples| {
+        found.resize_with(moments.len(), Counted::new);
+        let Ok(code) = key.get("code").parse() else { return };
+        let (mut gap, mut growth) = (0, Vec::new());
+        for window_s in &windows {
+            let window = window_s.saturating_mul(1000);
+            if gap != window.max(GAP_MS) {
+                gap = window.max(GAP_MS);
+                growth = self::growth(samples, gap);
+            }
+            for (counted, end) in found.iter_mut().zip(&moments) {
                 let grown = at(&growth, *end) - at(&growth, end.saturating_sub(window));
                 if grown > 0.0 {
-                    *answers.entry(code).or_default() += grown;
+                    *counted.entry(*window_s).or_default().entry(code).or_default() += grown;
                 }
             }
-        })
-        .await?;
+        }
+    });
     // Nothing was visited where there are no series.
-    found.resize_with(count, Answers::new);
-    Ok(found)
+    found.await.map(|found| if found.is_empty() { none } else { found })
 }
 
-/// When the gateways of a cluster were heard of between two moments: times in ascending order, by
-/// instance.
-pub(crate) async fn sightings(
+/// When the gateways of a cluster were heard of last at each of `moments`, if that was after `since`.
+/// Moments ascend, at equal distances.
+pub(crate) async fn heard(
     app: &App,
     cluster: Id,
-    start: Timestamp,
-    end: Timestamp,
-) -> Result<BTreeMap<String, Vec<Timestamp>>> {
-    let family = "apisix_nginx_http_current_connections";
-    let selection = selection(family, milliseconds(start), milliseconds(end));
-    type Found = BTreeMap<String, Vec<Timestamp>>;
-    let mut found = select(app, cluster, selection, |found: &mut Found, key, samples| {
-        let times = found.entry(key.get(INSTANCE).to_owned()).or_default();
-        let time = |(time, _): &(i64, f64)| Timestamp::from_micros(time.saturating_mul(1000));
-        times.extend(samples.iter().map(time));
-    })
-    .await?;
-    for times in found.values_mut() {
-        times.sort_unstable();
-        times.dedup();
+    since: Timestamp,
+    moments: &[Timestamp],
+) -> Result<Heard> {
+    let since = milliseconds(since);
+    let moments: Vec<i64> = moments.iter().map(|time| milliseconds(*time)).collect();
+    let Some(last) = moments.last() else { return Ok(Heard::new()) };
+    if let Some(remote) = &app.metrics.remote_query {
+        let _turn = app.metrics.alerts.acquire().await.map_err(Error::internal)?;
+        return remote_counts::heard(remote, cluster, since, &moments).await.map_err(failed);
     }
-    Ok(found)
+    let family = "apisix_nginx_http_current_connections";
+    // Every report tells several states.
+    let matcher = Matcher::new([(NAME, family), ("state", "active")]);
+    let selection = selection(matcher, since, *last);
+    select(app, cluster, selection, move |found: &mut Heard, key, samples| {
+        let times = found.entry(key.get(INSTANCE).to_owned()).or_default();
+        times.resize(moments.len(), None);
+        for (known, moment) in times.iter_mut().zip(&moments) {
+            let after = samples.partition_point(|(time, _)| time <= moment);
+            let newest = after.checked_sub(1).and_then(|newest| samples.get(newest));
+            *known = (*known).max(newest.map(|(time, _)| timestamp(*time)));
+        }
+    })
+    .await
 }
 
-fn selection(family: &str, start: i64, end: i64) -> Selection {
-    Selection { matcher: Matcher::new([(NAME, family)]), start, end, samples_max: SAMPLES_MAX }
+pub(super) fn timestamp(milliseconds: i64) -> Timestamp {
+    Timestamp::from_micros(milliseconds.saturating_mul(1000))
+}
+
+fn selection(matcher: Matcher, start: i64, end: i64) -> Selection {
+    Selection { matcher, start, end, samples_max: SAMPLES_MAX }
 }
 
 /// Visits what is selected where it holds nobody up.
@@ -90,27 +118,27 @@ async fn select<T: Default + Send + 'static>(
     app: &App,
     cluster: Id,
     selection: Selection,
-    mut visit: impl FnMut(&mut T, &Key, &[(i64, f64)]) + Send + 'static,
+    visit: impl FnMut(&mut T, &Key, &[(i64, f64)]) + Send + 'static,
 ) -> Result<T> {
     let store = app.metrics.store().await?;
-    let _turn = app.metrics.queries.acquire().await.map_err(Error::internal)?;
+    let turn = Arc::clone(&app.metrics.alerts).acquire_owned().await.map_err(Error::internal)?;
     let work = move || {
-        let mut found = T::default();
-        let visited =
-            store.select(cluster, &selection, |key, samples| visit(&mut found, key, samples));
-        visited.map(|()| found)
+        // The work goes on when who asked is gone, and so does its turn.
+        let _turn = turn;
+        store.select(cluster, &selection, visit)
     };
-    tokio::task::spawn_blocking(work).await.map_err(Error::internal)?.map_err(|error| match error {
+    tokio::task::spawn_blocking(work).await.map_err(Error::internal)?.map_err(failed)
+}
+
+fn failed(error: StoreError) -> Error {
+    match error {
         StoreError::TooMany => {
             let rule = "looks at more samples than one query may read: shorten its `duration`";
-            Error::invalid_field(
-                "trigger_conditions",
-                rule,
-                "{\"duration\": 1, \"unit\": \"hour\"}",
-            )
+            let example = "{\"duration\": 1, \"unit\": \"hour\"}";
+            Error::invalid_field("trigger_conditions", rule, example)
         }
         StoreError::Io(error) => Error::internal(error),
-    })
+    }
 }
 
 /// What a counter has grown up to each of its samples. A smaller value than before means that it has

@@ -3,7 +3,7 @@
 //! Each server keeps what it receives, in files under its own data folder; the database knows nothing
 //! of it. Several servers on one PostgreSQL so answer for the gateways that report to them, unless
 //! they share a server that speaks Prometheus: what is kept goes there too (`remote_write`), and is
-//! asked for there (`remote_query`).
+//! asked for there (`remote_query`), by charts as by alerts.
 
 mod counts;
 mod formula;
@@ -11,6 +11,7 @@ mod own;
 mod promql;
 mod query;
 mod remote;
+mod remote_counts;
 mod remote_query;
 mod remote_write;
 
@@ -27,7 +28,7 @@ use gantry_store::cluster;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use counts::{Answers, answers, sightings};
+pub(crate) use counts::{Counted, Heard, answers, heard};
 pub use gantry_metrics::Options;
 pub use query::query;
 pub use remote::RemoteOptions;
@@ -55,13 +56,16 @@ const MAINTAIN_PATIENCE: Duration = Duration::from_secs(120);
 const COMPACT_PATIENCE: Duration = Duration::from_secs(3600);
 /// Queries at once; each keeps a core busy.
 const QUERIES_MAX: usize = 4;
+/// The same of alerts, which charts must not delay.
+const ALERTS_MAX: usize = 2;
 
 /// The time series, opened when they are first needed: commands beside a running server do without.
 pub(crate) struct Metrics {
     folder: PathBuf,
     options: Options,
     store: OnceCell<Arc<Store>>,
-    queries: Semaphore,
+    queries: Arc<Semaphore>,
+    alerts: Arc<Semaphore>,
     remote_write: Option<RemoteWrite>,
     remote_query: Option<RemoteQuery>,
     counts: Mutex<Counts>,
@@ -89,7 +93,8 @@ impl Metrics {
             folder,
             options,
             store: OnceCell::new(),
-            queries: Semaphore::new(QUERIES_MAX),
+            queries: Arc::new(Semaphore::new(QUERIES_MAX)),
+            alerts: Arc::new(Semaphore::new(ALERTS_MAX)),
             remote_write: open("metrics-remote-write", &remote.write)?.map(RemoteWrite::new),
             remote_query: open("metrics-query", &remote.query)?.map(RemoteQuery::new),
             counts: Mutex::default(),

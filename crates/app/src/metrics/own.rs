@@ -11,13 +11,23 @@ use gantry_model::{Error, Result};
 use super::formula::{Formula, Labels, formula};
 use super::query::{SERIES_MAX, Scope, too_much};
 
-/// Samples that one query may read: some seconds of work.
+/// Samples that one query may read.
 const SAMPLES_MAX: u64 = 50_000_000;
+/// Points that one query may compute, of all series together.
+const EVALUATIONS_MAX: usize = 50_000_000;
 /// Where series were thinned out, no window is shorter than this many of what is left.
 const THIN_MIN: i64 = 4;
 
 /// For each series of an answer, a value or none for each point.
 type Sums = BTreeMap<Labels, Vec<Option<f64>>>;
+
+/// Sums in the making.
+#[derive(Default)]
+struct Found {
+    sums: Sums,
+    evaluations: usize,
+    too_many: bool,
+}
 
 /// The series of one type.
 pub(super) fn answer(
@@ -75,15 +85,16 @@ fn sums(
         end: range.end,
         samples_max: SAMPLES_MAX,
     };
-    let mut sums = Sums::new();
-    let mut too_many = false;
-    let visited = store.select(scope.cluster, &selection, |key, samples| {
+    let found = store.select(scope.cluster, &selection, |found: &mut Found, key, samples| {
         if !scope.sees(key.get("service")) {
             return;
         }
         let Some(labels) = (formula.group)(key) else { return };
-        if sums.len() >= SERIES_MAX && !sums.contains_key(&labels) {
-            too_many = true;
+        let Found { sums, evaluations, too_many } = found;
+        *evaluations += range.points();
+        *too_many |= *evaluations > EVALUATIONS_MAX
+            || sums.len() >= SERIES_MAX && !sums.contains_key(&labels);
+        if *too_many {
             return;
         }
         let values = sums.entry(labels).or_insert_with(|| vec![None; range.points()]);
@@ -93,9 +104,9 @@ fn sums(
             }
         });
     });
-    match visited {
-        Ok(()) if !too_many => Ok(sums),
-        Ok(()) | Err(StoreError::TooMany) => Err(too_much(range)),
+    match found {
+        Ok(Found { sums, too_many: false, .. }) => Ok(sums),
+        Ok(_) | Err(StoreError::TooMany) => Err(too_much(range)),
         Err(StoreError::Io(error)) => Err(Error::internal(error)),
     }
 }

@@ -4,9 +4,9 @@
 //! | Type | Expression |
 //! |---|---|
 //! | api-requests | `sum(rate(apisix_http_status[w])) * step` |
-//! | api-failure-requests | the same of `code=~"[4-9].."` |
-//! | api-status-dist | `sum by (code) (rate(apisix_http_status[w])) * step` |
-//! | api-qps | `sum by (class) (rate(apisix_http_status[w]))`, `class` being the code's first digit and `xx` |
+//! | api-failure-requests | the same of `code=~"[45].."` |
+//! | api-status-dist | `sum by (code) (rate(apisix_http_status{code=~"[1-5].."}[w])) * step` |
+//! | api-qps | `sum by (class)` of the same, by the second; `class` is the code's first digit and `xx` |
 //! | api-latency | `sum by (type) (rate(…_latency_sum[w])) / (sum by (type) (rate(…_latency_count[w])) > 0)` |
 //! | api-bandwidth | `sum by (type) (rate(apisix_bandwidth[w]))` |
 //! | api-connections | `sum by (state) (last_over_time(apisix_nginx_http_current_connections[w]))` |
@@ -15,6 +15,7 @@
 //! fewer than the two samples an increase needs.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use gantry_metrics::range::Range;
 use gantry_model::metrics::{MetricType, MetricsPayload, MetricsQuery};
@@ -76,12 +77,16 @@ pub async fn query(
         instance: query.instance_id.filter(|id| !id.is_empty()),
     };
     let metrics = &cx.app.metrics;
-    let _turn = metrics.queries.acquire().await.map_err(Error::internal)?;
+    let turn = Arc::clone(&metrics.queries).acquire_owned().await.map_err(Error::internal)?;
     if let Some(remote) = &metrics.remote_query {
         return remote.answer(&scope, kind, &range).await;
     }
     let store = metrics.store().await?;
-    let work = move || own::answer(&store, &scope, kind, range);
+    let work = move || {
+        // The work goes on when who asked is gone, and so does its turn.
+        let _turn = turn;
+        own::answer(&store, &scope, kind, range)
+    };
     tokio::task::spawn_blocking(work).await.map_err(Error::internal)?
 }
 

@@ -90,17 +90,7 @@ impl Story {
         conditions: Value,
         basics: Value,
     ) -> Id {
-        let (cx, cluster) = (&self.bench.cx, self.bench.cluster());
-        let created = alert_policy::create(cx, cluster, parse(json!({ "name": name }))).await;
-        let id = created.unwrap().value.id;
-        let mut info = json!({ "title": name, "class": "cluster", "source": "gateway",
-            "check_interval": 60, "severity": "high", "description": "see the runbook" });
-        info.as_object_mut().unwrap().extend(basics.as_object().unwrap().clone());
-        alert_policy::set_basic_info(cx, cluster, id, parse(info)).await.unwrap();
-        let triggers = json!({ "trigger_logical_operator": operator,
-                               "trigger_conditions": conditions });
-        alert_policy::set_triggers(cx, cluster, id, parse(triggers)).await.unwrap();
-        id
+        policy(&self.bench, name, operator, conditions, basics).await
     }
 
     async fn webhook(&self, policy: Id, url: &str) {
@@ -126,18 +116,39 @@ impl Story {
     }
 }
 
+/// A policy that is off and tells nobody.
+pub async fn policy(
+    bench: &Bench,
+    name: &str,
+    operator: &str,
+    conditions: Value,
+    basics: Value,
+) -> Id {
+    let (cx, cluster) = (&bench.cx, bench.cluster());
+    let created = alert_policy::create(cx, cluster, parse(json!({ "name": name }))).await;
+    let id = created.unwrap().value.id;
+    let mut info = json!({ "title": name, "class": "cluster", "source": "gateway",
+        "check_interval": 60, "severity": "high", "description": "see the runbook" });
+    info.as_object_mut().unwrap().extend(basics.as_object().unwrap().clone());
+    alert_policy::set_basic_info(cx, cluster, id, parse(info)).await.unwrap();
+    let triggers = json!({ "trigger_logical_operator": operator,
+                           "trigger_conditions": conditions });
+    alert_policy::set_triggers(cx, cluster, id, parse(triggers)).await.unwrap();
+    id
+}
+
 /// Newest first.
-async fn history(cx: &Cx, cluster: Id) -> Vec<AlertHistory> {
+pub async fn history(cx: &Cx, cluster: Id) -> Vec<AlertHistory> {
     let all = ListQuery { page_size: PAGE_SIZE_MAX, ..ListQuery::default() };
     alert_history::list(cx, cluster, &all).await.unwrap().list
 }
 
-fn status(event: &str, operator: &str, value: i64) -> Value {
+pub fn status(event: &str, operator: &str, value: i64) -> Value {
     json!({ "event": event, "operator": operator, "value": value, "event_config": {
         "http_status_code": "5xx", "duration": 5, "unit": "minute" } })
 }
 
-fn limit(event: &str, operator: &str, value: i64, unit: &str) -> Value {
+pub fn limit(event: &str, operator: &str, value: i64, unit: &str) -> Value {
     json!({ "event": event, "operator": operator, "value": value, "value_unit": unit })
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod alerting;
+mod alerting_apart;
 mod audit;
 mod consumer_jwt;
 mod feed;

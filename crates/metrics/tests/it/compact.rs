@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gantry_metrics::key::{Matcher, NAME};
+use gantry_metrics::key::{Key, Matcher, NAME};
 use gantry_metrics::range::{Function, Range};
 use gantry_metrics::{Options, Report, Sample, Selection, Store};
 use gantry_model::Id;
@@ -50,9 +50,10 @@ fn fill(store: &Store, from: i64, upto: i64) {
 fn read(store: &Store, name: &str) -> Samples {
     let matcher = Matcher::new([(NAME, name)]);
     let wanted = Selection { matcher, start: i64::MIN, end: i64::MAX, samples_max: 1_000_000 };
-    let mut found = Vec::new();
-    store.select(cluster(), &wanted, |_, samples| found.extend_from_slice(samples)).unwrap();
-    found
+    let visit = |found: &mut Samples, _: &Key, samples: &[(i64, f64)]| {
+        found.extend_from_slice(samples);
+    };
+    store.select(cluster(), &wanted, visit).unwrap()
 }
 
 fn compact(store: &Store, now: i64) {
@@ -174,4 +175,34 @@ fn logs_count_as_bytes_on_disk() {
     let store = Store::open(folder.path(), small).unwrap();
     store.maintain(now).unwrap();
     assert_eq!((blocks.len(), files(folder.path(), "block").len()), (12, 3));
+}
+
+#[test]
+fn a_cluster_whose_disk_fails_holds_up_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), options()).unwrap();
+    fill(&store, 0, DAY + 3 * HOUR);
+    // A folder stands where the first cluster's merged block would be written.
+    let first = Id::new(1).unwrap();
+    let place = folder.path().join(first.to_string());
+    for minute in 0..(27 * 60) {
+        let report = Report {
+            instance: "gw",
+            run: "r",
+            round: None,
+            time: minute * MINUTE,
+            truncated: false,
+            samples: vec![Sample {
+                name: STATUS,
+                labels: Vec::new(),
+                value: 1.0,
+                is_counter: true,
+            }],
+        };
+        store.append(first, &report).unwrap();
+    }
+    fs::create_dir(place.join("0000000000-0000000011.tmp")).unwrap();
+    store.maintain(DAY + 3 * HOUR).unwrap();
+    assert!(store.compact(DAY + 3 * HOUR).is_err());
+    assert_eq!(files(folder.path(), "block").len(), 2, "the other is compacted");
 }

@@ -194,7 +194,7 @@ proptest! {
                 samples_max: 10_000,
             };
             let (mut stored, mut rates) = (Vec::new(), vec![None; range.points()]);
-            store.select(Id::new(1).unwrap(), &selection, |_: &Key, samples| {
+            store.select(Id::new(1).unwrap(), &selection, |(), _: &Key, samples| {
                 stored.extend_from_slice(samples);
                 range.evaluate(Function::Rate, samples, |point, value| rates[point] = Some(value));
             }).unwrap();

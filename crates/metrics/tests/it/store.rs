@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 
-use gantry_metrics::key::Matcher;
+use gantry_metrics::key::{Key, Matcher};
 use gantry_metrics::{Error, Options, Outcome, Report, Sample, Selection, Store};
 use gantry_model::Id;
 
@@ -32,12 +32,14 @@ fn all() -> Selection {
 }
 
 fn read(store: &Store) -> Vec<(String, Vec<(i64, f64)>)> {
-    let mut found = Vec::new();
-    let visit = |key: &gantry_metrics::Key, samples: &[(i64, f64)]| {
+    read_of(store, cluster())
+}
+
+fn read_of(store: &Store, cluster: Id) -> Vec<(String, Vec<(i64, f64)>)> {
+    let visit = |found: &mut Vec<_>, key: &Key, samples: &[(i64, f64)]| {
         found.push((key.get("__name__").to_owned(), samples.to_vec()));
     };
-    store.select(cluster(), &all(), visit).unwrap();
-    found
+    store.select(cluster, &all(), visit).unwrap()
 }
 
 fn open(folder: &Path) -> Store {
@@ -251,7 +253,64 @@ fn a_damaged_block_is_left_out() {
     bytes[10] ^= 0xff;
     fs::write(&blocks[1], bytes).unwrap();
     let store = Store::open(folder.path(), options).unwrap();
-    assert!(matches!(store.select(cluster(), &all(), |_, _| ()), Err(Error::Io(_))));
+    // Who asks is answered with what is left, and nothing twice.
+    assert_eq!(read(&store)[0].1, [(2 * MINUTE, 1.0)]);
+    assert_eq!(files(folder.path(), "damaged").len(), 1);
+}
+
+/// A full disk, in the end: the block is written, and the log after it cannot be made.
+#[test]
+fn a_log_that_went_on_after_its_block_is_not_lost() {
+    for torn in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { window_ms: MINUTE, ..Options::default() };
+        let store = Store::open(folder.path(), options.clone()).unwrap();
+        store.append(cluster(), &report(0, &[1.0])).unwrap();
+        let next = folder.path().join(cluster().to_string()).join("0000000001.wal");
+        fs::create_dir(&next).unwrap();
+        for minute in 1..4 {
+            store.append(cluster(), &report(minute * MINUTE, &[1.0])).unwrap();
+        }
+        let expected = read(&store);
+        assert_eq!(expected[0].1.len(), 4);
+        assert_eq!(
+            (files(folder.path(), "block").len(), files(folder.path(), "wal").len()),
+            (1, 2)
+        );
+        fs::remove_dir(&next).unwrap();
+        if torn {
+            fs::write(&next, b"").unwrap();
+        }
+        let copy = copied(folder.path());
+        let store = Store::open(copy.path(), options.clone()).unwrap();
+        assert_eq!(read(&store), expected, "torn: {torn}");
+        store.append(cluster(), &report(4 * MINUTE, &[1.0])).unwrap();
+        drop(store);
+        assert_eq!(read(&Store::open(copy.path(), options).unwrap())[0].1.len(), 5);
+    }
+}
+
+#[test]
+fn the_noise_of_one_cluster_costs_no_other_its_past() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { window_ms: MINUTE, ..Options::default() };
+    let store = Store::open(folder.path(), options.clone()).unwrap();
+    let quiet = Id::new(8).unwrap();
+    // The quiet one's only block is the oldest of all.
+    for minute in 0..2 {
+        store.append(quiet, &report(minute * MINUTE, &[1.0])).unwrap();
+    }
+    for minute in 2..30 {
+        store.append(cluster(), &report(minute * MINUTE, &[1.0])).unwrap();
+    }
+    drop(store);
+    let size = fs::metadata(&files(folder.path(), "block")[0]).unwrap().len();
+    let small = Options { disk_bytes_max: size * 10, ..options };
+    let store = Store::open(folder.path(), small).unwrap();
+    store.maintain(30 * MINUTE).unwrap();
+    assert_eq!(read_of(&store, quiet)[0].1.len(), 2);
+    let noisy = &read(&store)[0].1;
+    assert!(noisy.len() < 12 && noisy.last() == Some(&(29 * MINUTE, 1.0)), "{noisy:?}");
 }
 
 #[test]
@@ -272,6 +331,6 @@ fn too_much_is_refused_and_one_process_writes() {
     let store = open(folder.path());
     store.append(cluster(), &report(0, &[1.0, 1.0])).unwrap();
     let selection = Selection { samples_max: 1, ..all() };
-    assert!(matches!(store.select(cluster(), &selection, |_, _| ()), Err(Error::TooMany)));
+    assert!(matches!(store.select(cluster(), &selection, |(), _, _| ()), Err(Error::TooMany)));
     assert!(Store::open(folder.path(), Options::default()).is_err());
 }

@@ -1,5 +1,6 @@
 //! Metrics: from the requests of clients to the answers about a cluster.
 
+mod alerts;
 mod day;
 mod prometheus;
 mod reference;

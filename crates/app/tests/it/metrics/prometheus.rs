@@ -14,14 +14,14 @@ use crate::harness::Bench;
 const HOUR: i64 = 3600;
 
 /// A control plane that writes to a Prometheus and asks it.
-struct Remote {
-    bench: Bench,
+pub(super) struct Remote {
+    pub bench: Bench,
     shutdown: CancellationToken,
     keeper: tokio::task::JoinHandle<()>,
 }
 
 impl Remote {
-    async fn start(base: &str) -> Self {
+    pub async fn start(base: &str) -> Self {
         let remote = RemoteOptions {
             write: Some(format!("{base}/api/v1/write")),
             query: Some(base.to_owned()),
@@ -40,7 +40,7 @@ impl Remote {
     }
 
     /// Waits until the state is as wanted.
-    async fn until(&self, what: &str, holds: impl Fn(&RemoteWriteState) -> bool) {
+    pub async fn until(&self, what: &str, holds: impl Fn(&RemoteWriteState) -> bool) {
         let limit = tokio::time::Instant::now() + Duration::from_secs(30);
         let mut tick = tokio::time::interval(Duration::from_millis(10));
         while !holds(&self.state()) {
@@ -49,13 +49,13 @@ impl Remote {
         }
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.shutdown.cancel();
         self.keeper.await.unwrap();
     }
 }
 
-async fn pass(benches: &[&Bench], reports: &[Report]) {
+pub(super) async fn pass(benches: &[&Bench], reports: &[Report]) {
     let mut now = 0;
     for one in reports {
         for bench in benches {
@@ -67,7 +67,7 @@ async fn pass(benches: &[&Bench], reports: &[Report]) {
 }
 
 /// A restart that is heard of at once, one after a long silence, and a short silence.
-fn plan() -> Plan {
+pub(super) fn plan() -> Plan {
     Plan {
         seconds: HOUR,
         restarts: vec![(0, 1200), (1, 2405)],
