@@ -1,6 +1,7 @@
 //! `gantry dev`: control plane, gateway and a sample service in one process, with a working demo.
 
 use std::path::Path;
+use std::pin::pin;
 use std::thread;
 use std::time::Duration;
 
@@ -33,7 +34,9 @@ pub fn run(options: &DevOptions) -> Outcome {
         let sample = tokio::spawn(sample_service::serve(listener, shutdown.clone()));
 
         progress("control plane", options.listen_api);
-        let server = Server::start(&server_options(options), shutdown.clone()).await?;
+        // It stays until the gateway has said its last word, which counts what was not counted yet.
+        let silence = CancellationToken::new();
+        let server = Server::start(&server_options(options), silence.clone()).await?;
         let (email, behind) = (&options.owner.admin_email, behind.to_string());
         let first = first_start(&server.app, email, password(&options.owner), &behind).await?;
         let demo = sample::find(&server.app, &behind).await?;
@@ -47,10 +50,19 @@ pub fn run(options: &DevOptions) -> Outcome {
             .with("metrics", format!("http://{}", server.metrics));
         super::gateway::ready(line, bound).print();
 
-        let served = server.wait().await;
+        let mut serving = pin!(server.wait());
+        let failed = tokio::select! {
+            ended = &mut serving => Some(ended),
+            () = shutdown.cancelled() => None,
+        };
         shutdown.cancel();
         let gateway = tokio::task::spawn_blocking(move || gateway.join()).await?;
         sample.await??;
+        silence.cancel();
+        let served = match failed {
+            Some(ended) => ended,
+            None => serving.await,
+        };
         gateway.map_err(|_| "the gateway's thread broke off")??;
         served
     })

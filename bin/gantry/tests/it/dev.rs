@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use gantry_testkit::Process;
+use serde_json::Value;
 
 use crate::harness::BINARY;
 
@@ -33,10 +34,32 @@ async fn the_printed_lines_work_and_a_second_start_keeps_the_data() {
     assert!(status.success(), "stops cleanly: {status}");
 
     let second = Process::start(BINARY, &arguments, folder.path()).await;
+    let token = words_after(&first, "access token").next().expect("a token").to_owned();
+    assert_eq!(calls(second.address("api"), &token).await, 3, "the gateway's last word was heard");
     let again: Vec<String> = curl_lines(&second);
     assert_eq!(statuses(&again), [200, 401, 200], "{:#?}", second.printed);
     assert!(!second.printed.join("\n").contains("one-time password"), "printed once only");
     assert!(second.stop().await.success());
+}
+
+fn words_after<'a>(process: &'a Process, label: &str) -> impl Iterator<Item = &'a str> {
+    let line = process.printed.iter().find_map(|line| line.trim().strip_prefix(label));
+    line.unwrap_or_default().split_whitespace()
+}
+
+/// Requests that all gateways have told of.
+async fn calls(api: &str, token: &str) -> u64 {
+    let get = async |path: String| -> Value {
+        let request = gantry_testkit::client().get(format!("{api}/api/v1{path}"));
+        request.bearer_auth(token).send().await.unwrap().json().await.unwrap()
+    };
+    let me = get("/user/me".into()).await;
+    let org = me["payload"]["org_ids"][0].as_str().unwrap();
+    let clusters = get(format!("/orgs/{org}/clusters")).await;
+    let cluster = clusters["payload"]["list"][0]["id"].as_str().unwrap();
+    let instances = get(format!("/clusters/{cluster}/instances")).await;
+    let list = instances["payload"]["list"].as_array().unwrap();
+    list.iter().filter_map(|instance| instance["api_calls"].as_u64()).sum()
 }
 
 fn curl_lines(process: &Process) -> Vec<String> {
