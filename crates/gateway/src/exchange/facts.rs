@@ -213,6 +213,10 @@ impl<'a> Facts<'a> {
             "balancer_port" => Var::Number(f64::from(exchange.attempts.address?.port())),
             "upstream_addr" => Var::from(exchange.attempts.address?.to_string()),
             "upstream_status" => Var::from(exchange.attempts.statuses()?),
+            "upstream_host" => match exchange.upstream_host() {
+                Some(host) => Var::from(host.to_str().ok()?.to_owned()),
+                None => Var::from(request::authority(self.request)),
+            },
             "upstream_scheme" => {
                 let upstream = exchange.attempts.upstream.as_ref()?;
                 Var::from(match (upstream.http2, upstream.tls.is_some()) {

@@ -31,7 +31,7 @@ use crate::{
     route::Candidate,
     snapshot::Snapshot,
     tls::Handshake,
-    upstream::{Lease, Members, Node, Pool, Report, Upstream},
+    upstream::{Lease, Members, Node, PassHost, Pool, Report, Upstream},
 };
 
 /// The state of one request.
@@ -246,6 +246,20 @@ impl Exchange {
     #[must_use]
     pub fn node(&self) -> Option<&Node> {
         self.attempts.node()
+    }
+
+    /// The Host the upstream gets to see, if it is not the client's.
+    #[must_use]
+    pub fn upstream_host(&self) -> Option<HeaderValue> {
+        let upstream = self.attempts.upstream.as_ref();
+        match upstream.map(|upstream| (&upstream.pass_host, upstream)) {
+            Some((PassHost::Node, upstream)) => {
+                let authority = self.node()?.authority(upstream.tls.is_some());
+                HeaderValue::from_str(&authority).ok()
+            }
+            Some((PassHost::Rewrite(host), _)) => Some(host.clone()),
+            Some((PassHost::Pass, _)) | None => self.outgoing.host.clone(),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use gantry_routing::vars::{Var, Vars};
-use http::{HeaderValue, Uri, header};
+use http::{Uri, header};
 use pingora::{
     Error, ErrorSource, ErrorType, Result,
     http::RequestHeader,
@@ -165,17 +165,7 @@ pub fn dress(request: &mut RequestHeader, exchange: &mut Exchange, bodiless: boo
     let chain = request::forwarded_for(request, client);
     request.insert_header(X_REAL_IP, client)?;
     request.insert_header(X_FORWARDED_FOR, chain)?;
-    let upstream = exchange.attempts.upstream.as_ref();
-    let node_host = |upstream: &Upstream| {
-        let authority = exchange.node()?.authority(upstream.tls.is_some());
-        HeaderValue::from_str(&authority).ok()
-    };
-    let host = match upstream.map(|upstream| (&upstream.pass_host, upstream)) {
-        Some((PassHost::Node, upstream)) => node_host(upstream),
-        Some((PassHost::Rewrite(host), _)) => Some(host.clone()),
-        Some((PassHost::Pass, _)) | None => exchange.outgoing.host.clone(),
-    };
-    if let Some(host) = host {
+    if let Some(host) = exchange.upstream_host() {
         request.insert_header(header::HOST, host)?;
     }
     if let Some(body) = &exchange.body {

@@ -72,6 +72,7 @@ async fn batches_are_arrays_or_lines_and_are_repeated_after_a_failure() {
     let uri = format!("http://{address}/");
     let config = json!({"uri": uri, "batch_max_size": 2, "max_retry_count": 1, "retry_delay": 0,
         "log_format": {"path": "$uri", "status": "$status", "kind": "access",
+            "scheme": "$upstream_scheme", "to": "$upstream_host",
             "in": {"host": "$host", "nobody": "$arg_x"}}});
     let lines = json!({"uri": uri, "batch_max_size": 2, "concat_method": "new_line",
         "log_format": {"path": "$uri"}});
@@ -83,7 +84,7 @@ async fn batches_are_arrays_or_lines_and_are_repeated_after_a_failure() {
     assert_eq!(first, again);
     let entry = |path: &str| {
         json!({"path": path, "status": 200, "kind": "access", "in": {"host": "localhost"},
-            "route_id": "1"})
+            "scheme": "http", "to": "localhost", "route_id": "1"})
     };
     let batch: Value = serde_json::from_str(&again).unwrap();
     assert_eq!(batch, json!([entry("/1"), entry("/2")]));
