@@ -30,6 +30,8 @@ pub struct Options {
     /// The server name to assume for clients that name none.
     pub fallback_server_name: Option<String>,
     pub clients: ClientOptions,
+    /// Servers that are asked for the names of nodes; those of the system if there are none.
+    pub dns: Vec<SocketAddr>,
     /// How long requests under way may take after the shutdown was asked for.
     pub grace: Duration,
     /// Take the listening sockets of the gateway over that runs on the same data directory.

@@ -33,12 +33,13 @@ use crate::{
     metrics::{Orders, Reports},
     monitor::Monitor,
     options::{Bound, Options},
-    plugin::metrics::Metrics,
+    plugin::{Background, Shared, metrics::Metrics},
     proxy::{Clients, Proxy},
     sockets::Sockets,
     state::State,
     sync::{self, Change, Doubts, Source, SourceTls, Update},
     tls::Doorkeeper,
+    upstream::{Resolver, Upstreams},
     zone::{CacheOptions, Zones},
 };
 
@@ -93,9 +94,16 @@ pub fn run(mut options: Options, shutdown: CancellationToken) -> Result<(), Erro
     let zones = zones(&options)?;
     let access_log = options.access_log.as_deref();
     options.series.check().map_err(Error::Metrics)?;
-    let series = Metrics::new(std::mem::take(&mut options.series));
-    let handle = background.handle().clone();
-    let state = Arc::new(State::new(https_port, handle, access_log, zones, series));
+    let resolver = Resolver::new(&options.dns);
+    let shared = Shared {
+        https_port,
+        background: Background::new(background.handle().clone()),
+        zones,
+        metrics: Metrics::new(std::mem::take(&mut options.series)),
+        upstreams: Upstreams { resolver, ..Upstreams::default() },
+        ..Shared::default()
+    };
+    let state = Arc::new(State::new(shared, access_log));
     // What the disk has is in force before the first connection is accepted.
     let disk = Disk::load(&options, &state)?;
     let clients = Arc::new(Clients::compile(&options.clients).map_err(Error::Clients)?);

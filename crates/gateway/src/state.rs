@@ -4,15 +4,8 @@ use std::{path::Path, sync::Arc};
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
-use tokio::runtime::Handle;
 
-use crate::{
-    log::AccessLog,
-    plugin::{Background, Shared, metrics::Metrics},
-    snapshot::Snapshot,
-    status::Status,
-    zone::Zones,
-};
+use crate::{log::AccessLog, plugin::Shared, snapshot::Snapshot, status::Status};
 
 /// One running gateway.
 #[derive(Default)]
@@ -25,19 +18,9 @@ pub struct State {
 }
 
 impl State {
-    /// A gateway that has no configuration yet. `https_port` is where redirects lead to,
-    /// `background` runs what no request waits for, `access_log` gets a line for each of them, `zones`
-    /// keep responses, `metrics` count them.
+    /// A gateway that has no configuration yet; `access_log` gets a line for each request.
     #[must_use]
-    pub fn new(
-        https_port: Option<u16>,
-        background: Handle,
-        access_log: Option<&Path>,
-        zones: Zones,
-        metrics: Metrics,
-    ) -> Self {
-        let background = Background::new(background);
-        let shared = Shared { https_port, background, zones, metrics, ..Shared::default() };
+    pub fn new(shared: Shared, access_log: Option<&Path>) -> Self {
         let shared = Arc::new(shared);
         let status = Arc::clone(&shared.status);
         let access_log = access_log.map(|path| AccessLog::new(path, &shared));

@@ -127,6 +127,7 @@ async fn start_gateway(
         fallback_server_name: None,
         clients: gantry_gateway::ClientOptions::default(),
         grace: Duration::from_secs(3),
+        dns: Vec::new(),
         upgrade: false,
         cache: None,
         // The receiver waits below, or nobody cares any more.

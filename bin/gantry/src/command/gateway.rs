@@ -24,6 +24,7 @@ pub fn run(options: GatewayOptions) -> Outcome {
         upgrade,
         cache,
         series,
+        dns_resolver,
         ..
     } = options;
     let metrics_interval = options.metrics_interval_ms.map(Duration::from_millis);
@@ -49,6 +50,7 @@ pub fn run(options: GatewayOptions) -> Outcome {
             threads: (threads > 0).then_some(threads),
             fallback_server_name: None,
             clients: meet(clients),
+            dns: dns_resolver,
             grace: Duration::from_secs(grace_seconds),
             upgrade,
             cache: Some(cache),

@@ -212,6 +212,7 @@ async fn gateway(
         fallback_server_name: None,
         clients: ClientOptions::default(),
         grace: Duration::from_secs(1),
+        dns: Vec::new(),
         upgrade: false,
         cache: None,
         on_bound: Some(Box::new(move |bound| {

@@ -1,7 +1,7 @@
 //! Names of nodes. Requests read what is known; only the first request for a name waits.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -10,17 +10,25 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use hickory_resolver::{
+    TokioResolver,
+    config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig},
+    net::{NetError, runtime::TokioRuntimeProvider},
+};
 use rpds::HashTrieMapSync;
 use tokio::sync::OnceCell;
 
-/// How long an answer is taken as fresh. The system's resolver does not tell the record's own time.
-const FRESH: Duration = Duration::from_secs(10);
+/// Bounds how long an answer is taken as fresh, whatever its records say.
+const FRESH_MIN: Duration = Duration::from_secs(1);
+const FRESH_MAX: Duration = Duration::from_secs(3600);
 /// How long a name nobody could resolve is not asked for again.
 const FAILED: Duration = Duration::from_secs(1);
 /// Bounds memory when configuration names ever new hosts.
 const NAMES_MAX: usize = 10_000;
 
-/// How long the system's resolver may take.
+/// How long one try may take, so that another one fits into an answer.
+const TRY: Duration = Duration::from_secs(2);
+/// How long an answer may take, all servers and repetitions included.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One name. Whoever comes while it is asked for waits for the same answer.
@@ -35,16 +43,33 @@ struct Known {
 struct Answer {
     /// Empty if the name could not be resolved.
     addresses: Vec<IpAddr>,
-    at: Instant,
+    until: Instant,
 }
 
-/// A cache in front of the system's resolver. Clones share it.
-#[derive(Clone, Default)]
+/// What is known, and who is asked for the rest. Clones share both.
+#[derive(Clone)]
 pub struct Resolver {
     known: Arc<ArcSwap<HashTrieMapSync<String, Arc<Known>>>>,
+    /// None if the system's configuration is of no use; then no name has an address.
+    servers: Option<Arc<TokioResolver>>,
+}
+
+impl Default for Resolver {
+    fn default() -> Self {
+        Self::new(&[])
+    }
 }
 
 impl Resolver {
+    /// Asks these servers, or those of the system if there are none; `/etc/hosts` goes first.
+    #[must_use]
+    pub fn new(servers: &[SocketAddr]) -> Self {
+        let servers = connect(servers).inspect_err(|error| {
+            tracing::error!(%error, "names of nodes cannot be resolved");
+        });
+        Self { known: Arc::default(), servers: servers.ok().map(Arc::new) }
+    }
+
     /// One address of the name, taking turns if it has several. None if it has none.
     pub async fn resolve(&self, name: &str) -> Option<IpAddr> {
         let known = self.know(name).await;
@@ -60,16 +85,16 @@ impl Resolver {
 
     async fn know(&self, name: &str) -> Arc<Known> {
         let mut known = self.known.load().get(name).cloned();
-        if let Some(Answer { addresses, at }) = known.as_ref().and_then(|known| known.answer.get())
-        {
-            if addresses.is_empty() && at.elapsed() > FAILED {
+        let answer = known.as_ref().and_then(|known| known.answer.get());
+        if let Some(Answer { addresses, .. }) = answer.filter(|it| it.until <= Instant::now()) {
+            if addresses.is_empty() {
                 known = Some(self.put(name, known.as_ref(), Arc::default()));
-            } else if at.elapsed() > FRESH {
+            } else {
                 self.renew(name, known.as_ref());
             }
         }
         let known = known.unwrap_or_else(|| self.put(name, None, Arc::default()));
-        known.answer.get_or_init(|| ask(name, None)).await;
+        known.answer.get_or_init(|| self.ask(name, None)).await;
         known
     }
 
@@ -80,7 +105,7 @@ impl Resolver {
         };
         let (resolver, name, before) = (self.clone(), name.to_owned(), Arc::clone(before));
         tokio::spawn(async move {
-            let answer = OnceCell::new_with(Some(ask(&name, Some(&before)).await));
+            let answer = OnceCell::new_with(Some(resolver.ask(&name, Some(&before)).await));
             resolver.put(&name, Some(&before), Arc::new(Known { answer, ..Known::default() }));
         });
     }
@@ -107,6 +132,29 @@ impl Resolver {
         });
         there
     }
+
+    /// Asks the servers; an answer before outlives a failure.
+    async fn ask(&self, name: &str, before: Option<&Known>) -> Answer {
+        let found = match &self.servers {
+            None => Err("there are no servers to ask".to_owned()),
+            Some(servers) => match tokio::time::timeout(PATIENCE, servers.lookup_ip(name)).await {
+                Ok(found) => found.map_err(|error| error.to_string()),
+                Err(_) => Err("the servers do not answer".to_owned()),
+            },
+        };
+        let now = Instant::now();
+        match found {
+            Ok(found) => Answer {
+                addresses: found.iter().collect(),
+                until: found.valid_until().clamp(now + FRESH_MIN, now + FRESH_MAX),
+            },
+            Err(error) => {
+                tracing::warn!(name, error, "a node's name could not be resolved");
+                let addresses = before.map_or(&[][..], Known::addresses).to_vec();
+                Answer { addresses, until: now + FAILED }
+            }
+        }
+    }
 }
 
 impl Known {
@@ -115,31 +163,111 @@ impl Known {
     }
 }
 
-/// Asks the system; an answer before outlives a failure.
-async fn ask(name: &str, before: Option<&Known>) -> Answer {
-    let found = match tokio::time::timeout(PATIENCE, tokio::net::lookup_host((name, 0))).await {
-        Ok(Ok(found)) => Ok(found.map(|address| address.ip()).collect::<Vec<_>>()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("the resolver does not answer".to_owned()),
+fn connect(servers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
+    let mut builder = if servers.is_empty() {
+        TokioResolver::builder_tokio()?
+    } else {
+        let server = |address: &SocketAddr| {
+            let mut ways = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
+            ways.iter_mut().for_each(|way| way.port = address.port());
+            NameServerConfig::new(address.ip(), true, ways.into())
+        };
+        let servers = servers.iter().map(server).collect();
+        let config = ResolverConfig::from_parts(None, Vec::new(), servers);
+        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
     };
-    let mut addresses = found.unwrap_or_else(|error| {
-        tracing::warn!(name, error, "a node's name could not be resolved");
-        before.map_or(&[][..], Known::addresses).to_vec()
-    });
+    let options = builder.options_mut();
     // IPv4 where there is a choice, as APISIX does.
-    if addresses.iter().any(IpAddr::is_ipv4) {
-        addresses.retain(IpAddr::is_ipv4);
-    }
-    Answer { addresses, at: Instant::now() }
+    options.ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
+    // Answers are kept here, with the addresses that outlive a failure.
+    options.cache_size = 0;
+    options.timeout = TRY;
+    builder.build()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::HashMap, net::Ipv4Addr, sync::Mutex};
+
+    use hickory_resolver::proto::{
+        op::{Message, ResponseCode},
+        rr::{RData, Record, RecordType, rdata::A},
+    };
+    use tokio::net::UdpSocket;
+
     use super::*;
 
+    /// A server that knows `short.test` for no time and `long.test` for five minutes. Each answer is another
+    /// address: 127.0.0.1, 127.0.0.2 and so on.
+    async fn server() -> (SocketAddr, Arc<Mutex<HashMap<String, u8>>>) {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let asked: Arc<Mutex<HashMap<String, u8>>> = Arc::default();
+        let counts = Arc::clone(&asked);
+        tokio::spawn(async move {
+            let mut buffer = [0; 512];
+            while let Ok((size, client)) = socket.recv_from(&mut buffer).await {
+                let question = Message::from_vec(&buffer[..size]).unwrap();
+                let answer = answer(&question, &counts);
+                socket.send_to(&answer.to_vec().unwrap(), client).await.unwrap();
+            }
+        });
+        (address, asked)
+    }
+
+    fn answer(question: &Message, counts: &Mutex<HashMap<String, u8>>) -> Message {
+        let mut answer = Message::response(question.metadata.id, question.metadata.op_code);
+        answer.queries.clone_from(&question.queries);
+        let query = &question.queries[0];
+        let ttl = match query.name().to_ascii().as_str() {
+            "short.test." => 0,
+            "long.test." => 300,
+            _ => {
+                answer.metadata.response_code = ResponseCode::NXDomain;
+                return answer;
+            }
+        };
+        if query.query_type() == RecordType::A {
+            let mut counts = counts.lock().unwrap();
+            let count = counts.entry(query.name().to_ascii()).or_default();
+            *count += 1;
+            let data = RData::A(A(Ipv4Addr::new(127, 0, 0, *count)));
+            answer.answers.push(Record::from_rdata(query.name().clone(), ttl, data));
+        }
+        answer
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_good_for_as_long_as_its_records_say() {
+        let (address, asked) = server().await;
+        let resolver = Resolver::new(&[address]);
+        let (first, long) = (IpAddr::from([127, 0, 0, 1]), "long.test");
+        assert_eq!(resolver.resolve("short.test").await, Some(first));
+        assert_eq!(resolver.resolve(long).await, Some(first));
+        let renewed = async {
+            while resolver.resolve("short.test").await == Some(first) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), renewed).await.unwrap();
+        assert_eq!(resolver.resolve(long).await, Some(first));
+        assert_eq!(asked.lock().unwrap().get("long.test."), Some(&1));
+        assert_eq!(resolver.resolve("unknown.test").await, None);
+    }
+
+    #[tokio::test]
+    async fn addresses_outlive_a_server_that_fails() {
+        let resolver = Resolver::new(&[server().await.0]);
+        let known = resolver.know("long.test").await;
+        let gone = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let later = Resolver::new(&[gone]).ask("long.test", Some(&known)).await;
+        assert_eq!(later.addresses, known.addresses());
+        assert!(later.until <= Instant::now() + FAILED);
+    }
+
     fn failed() -> Arc<Known> {
-        let at = Instant::now().checked_sub(FAILED * 2).unwrap();
-        let answer = OnceCell::new_with(Some(Answer { addresses: Vec::new(), at }));
+        let answer = Answer { addresses: Vec::new(), until: Instant::now() };
+        let answer = OnceCell::new_with(Some(answer));
         Arc::new(Known { answer, ..Known::default() })
     }
 

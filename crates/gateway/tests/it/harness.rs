@@ -49,6 +49,7 @@ fn options(endpoint: &str, data_dir: &Path, clients: ClientOptions) -> Options {
         fallback_server_name: None,
         clients,
         grace: Duration::from_secs(3),
+        dns: Vec::new(),
         upgrade: false,
         cache: None,
         on_bound: None,
