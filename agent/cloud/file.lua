@@ -11,6 +11,16 @@ function file.path()
     return ngx.config.prefix() .. "conf/apisix.data"
 end
 
+-- A disk that is full may show only when the file is closed.
+local function finish(out, text)
+    local ok, wrong = out:write(text)
+    local closed, late = out:close()
+    if ok and closed then
+        return true
+    end
+    return nil, wrong or late
+end
+
 -- Keeps the answer of a range over everything, whole or not at all.
 function file.save(text)
     local path = file.path()
@@ -19,9 +29,9 @@ function file.save(text)
     if not out then
         return nil, err
     end
-    local ok, wrong = out:write(text)
-    out:close()
+    local ok, wrong = finish(out, text)
     if not ok then
+        os.remove(fresh)
         return nil, wrong
     end
     local renamed, why = os.rename(fresh, path)
@@ -29,14 +39,12 @@ function file.save(text)
         return true
     end
     -- A file that is mounted on its own cannot be replaced, only written.
+    os.remove(fresh)
     local mounted = io.open(path, "wb")
     if not mounted then
         return nil, why
     end
-    mounted:write(text)
-    mounted:close()
-    os.remove(fresh)
-    return true
+    return finish(mounted, text)
 end
 
 -- The answer that was kept, in the form the etcd client of APISIX gives its own; nil if there is none

@@ -1,12 +1,13 @@
 //! What a gateway's report says about the revision it uses, held against the log: a receipt to keep,
 //! or that the gateway uses something else and has to read everything again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
 
 use gantry_model::instance::{Heartbeat, Problem};
 use gantry_model::{Error, Id, Result, Timestamp};
 use gantry_store::cluster::ClusterRow;
-use gantry_store::instance::{self, InstanceRow};
+use gantry_store::instance::InstanceRow;
 use gantry_store::receipt::{self, ReceiptRow};
 use gantry_store::{Tx, revision};
 use serde_json::json;
@@ -18,6 +19,9 @@ use crate::{Actor, App, Cx};
 /// Seconds after which a revision that a connected gateway lacks must have got lost on the way: a
 /// gateway that compiles a large configuration needs less.
 const STALLED_S: i64 = 5;
+
+/// Seconds until an instance that still lacks a revision is told again to read everything.
+const RESYNC_AGAIN_S: i64 = 30;
 
 /// Problems kept with one receipt.
 const PROBLEMS_MAX: usize = 100;
@@ -36,7 +40,9 @@ pub(crate) struct Acknowledgement {
 /// Weighs the report of an instance of `cluster`.
 pub(crate) async fn weigh(
     tx: &mut Tx,
+    app: &App,
     cluster: &ClusterRow,
+    known: Option<&InstanceRow>,
     run_id: &str,
     report: &Heartbeat,
     now: Timestamp,
@@ -44,9 +50,8 @@ pub(crate) async fn weigh(
     if report.config_version == 0 {
         return Ok(Acknowledgement::default());
     }
-    let known = instance::find(tx, cluster.id, &report.id).await?;
-    let previous = known.as_ref().map(said).transpose()?;
-    let same_run = known.as_ref().is_some_and(|row| row.run_id == run_id);
+    let previous = known.map(said).transpose()?;
+    let same_run = known.is_some_and(|row| row.run_id == run_id);
     let is_news = !same_run || previous.as_ref().is_none_or(|previous| differ(previous, report));
     let expected = expected_digest(tx, cluster, report.config_version).await?;
     let differs = match &expected {
@@ -61,7 +66,8 @@ pub(crate) async fn weigh(
         outcome.receipt = Some(made(tx, cluster.id, previous.as_ref(), report, now).await?);
     }
     if !differs {
-        outcome.resync = is_stalled(tx, cluster, report, now).await?;
+        outcome.resync = is_stalled(tx, app, cluster, report, now).await?
+            && app.resyncs.is_told(cluster.id, &report.id, now);
     }
     Ok(outcome)
 }
@@ -168,6 +174,7 @@ fn brought(report: &Heartbeat, previous: Option<&Heartbeat>, since: i64) -> Vec<
 /// Whether a revision is missing for longer than a delivery takes, although the way is open.
 async fn is_stalled(
     tx: &mut Tx,
+    app: &App,
     cluster: &ClusterRow,
     report: &Heartbeat,
     now: Timestamp,
@@ -175,6 +182,27 @@ async fn is_stalled(
     if report.config_version >= cluster.config_version || !report.etcd_reachable {
         return Ok(false);
     }
+    let before = now.plus_seconds(-STALLED_S);
+    // What this server has not read for long itself, it has not handed out either.
+    if !app.feeds.has_passed(cluster.id, report.config_version, before) {
+        return Ok(false);
+    }
     let missing = revision::next(tx, cluster.id, report.config_version).await?;
-    Ok(missing.is_some_and(|row| row.created_at.plus_seconds(STALLED_S) <= now))
+    Ok(missing.is_some_and(|row| row.created_at <= before))
+}
+
+/// Who was told to read everything again, and when: it takes a while, and is work for the database.
+#[derive(Default)]
+pub(crate) struct Resyncs(Mutex<HashMap<(Id, String), Timestamp>>);
+
+impl Resyncs {
+    /// Whether an instance is told now; it was not for a while.
+    fn is_told(&self, cluster: Id, instance: &str, now: Timestamp) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.retain(|_, at| at.plus_seconds(RESYNC_AGAIN_S) > now);
+        let key = (cluster, instance.to_owned());
+        let is_new = !told.contains_key(&key);
+        told.entry(key).or_insert(now);
+        is_new
+    }
 }

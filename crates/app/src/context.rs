@@ -11,6 +11,7 @@ use gantry_store::{Db, Tx};
 use rustls::server::danger::ClientCertVerifier;
 
 use crate::access::Access;
+use crate::acknowledgement::Resyncs;
 use crate::alerting::{self, Alerting};
 use crate::audit::ChainKey;
 use crate::billing::{Billing, Plans, StripeOptions};
@@ -108,6 +109,7 @@ pub struct Parts {
     pub(crate) verified: Verified,
     pub(crate) feeds: Feeds,
     pub(crate) waiters: Waiters,
+    pub(crate) resyncs: Resyncs,
     pub(crate) throttle: Throttle,
     pub(crate) clock: Clock,
     pub(crate) gateway_endpoint: String,
@@ -166,6 +168,7 @@ impl App {
             verified: Verified::default(),
             feeds: Feeds::default(),
             waiters: Waiters::default(),
+            resyncs: Resyncs::default(),
             throttle: Throttle::default(),
             ids: IdSource::new(u16::from_le_bytes(random_bytes::<2>())),
             clock: config.clock,

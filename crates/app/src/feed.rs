@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use gantry_model::{Error, ErrorCode, Id, Result};
+use gantry_model::{Error, ErrorCode, Id, Result, Timestamp};
 use gantry_store::revision::{self, ChangeRow};
 use tokio::sync::{Notify, watch};
 
@@ -179,6 +179,13 @@ impl Feeds {
         self.open().into_iter().filter(is_stuck).map(|channel| channel.cluster).collect()
     }
 
+    /// Whether who follows a cluster's log here has been offered what comes after `revision` since
+    /// before `time`. If nobody does, others may have offered it.
+    pub(crate) fn has_passed(&self, cluster: Id, revision: i64, time: Timestamp) -> bool {
+        let channel = lock(&self.channels).get(&cluster).and_then(Weak::upgrade);
+        channel.is_none_or(|channel| channel.passed_at(revision).is_some_and(|at| at <= time))
+    }
+
     /// Tells who follows the cluster that revision `newest` is there.
     pub(crate) fn wake(&self, cluster: Id, _newest: i64) {
         self.committed.fetch_add(1, Ordering::Relaxed);
@@ -198,8 +205,11 @@ pub struct Feed {
 struct Channel {
     cluster: Id,
     wake: Notify,
-    tail: Mutex<VecDeque<Arc<Revision>>>,
+    /// With the time at which each was read.
+    tail: Mutex<VecDeque<(Timestamp, Arc<Revision>)>>,
     newest: watch::Sender<i64>,
+    /// When it was begun to follow the log.
+    opened_at: Timestamp,
     /// When the log was read to its end the last time.
     read_at: Mutex<Instant>,
 }
@@ -216,6 +226,7 @@ pub async fn open(app: &App, cluster: Id) -> Result<Feed> {
         wake: Notify::new(),
         tail: Mutex::default(),
         newest: watch::Sender::new(newest),
+        opened_at: app.now(),
         read_at: Mutex::new(Instant::now()),
     });
     let mut feeds = lock(&app.feeds.channels);
@@ -260,7 +271,8 @@ impl Channel {
             let rows = revision::changes(&mut tx, self.cluster, seen, upto).await?;
             let fresh = revisions(app, self.cluster, rows)?;
             let mut tail = lock(&self.tail);
-            tail.extend(fresh);
+            let now = app.now();
+            tail.extend(fresh.into_iter().map(|one| (now, one)));
             let surplus = tail.len().saturating_sub(TAIL_MAX);
             tail.drain(..surplus);
             drop(tail);
@@ -268,16 +280,29 @@ impl Channel {
         }
     }
 
+    /// When the log was read beyond `revision`.
+    fn passed_at(&self, revision: i64) -> Option<Timestamp> {
+        if *self.newest.borrow() <= revision {
+            return None;
+        }
+        let tail = lock(&self.tail);
+        let reaches = tail.front().is_some_and(|(_, first)| first.revision <= revision + 1);
+        let next = tail.partition_point(|(_, one)| one.revision <= revision);
+        // What was there before is not in the tail.
+        let read = tail.get(next).filter(|_| reaches);
+        Some(read.map_or(self.opened_at, |(at, _)| *at))
+    }
+
     /// Revisions after `revision` if the tail reaches back that far.
     fn near(&self, revision: i64) -> Option<Vec<Arc<Revision>>> {
         let tail = lock(&self.tail);
-        let first = tail.front()?.revision;
+        let first = tail.front()?.1.revision;
         if first > revision + 1 {
             return None;
         }
         let skip = usize::try_from(revision + 1 - first).ok()?;
         let batch = usize::try_from(BATCH).unwrap_or(usize::MAX);
-        Some(tail.iter().skip(skip).take(batch).cloned().collect())
+        Some(tail.iter().skip(skip).take(batch).map(|(_, one)| Arc::clone(one)).collect())
     }
 }
 

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use gantry_model::config::ServiceRegistrySpec;
-use gantry_model::instance::{Heartbeat, HeartbeatResult, Source};
 use gantry_model::{Error, Id, Result, Secret, Timestamp};
 use gantry_store::gateway::GatewayCertificateRow;
-use gantry_store::instance::InstanceRow;
-use gantry_store::{billing, cluster, gateway, instance};
+use gantry_store::{cluster, gateway};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -23,10 +21,8 @@ use crate::change::change;
 use crate::object::Stored;
 use crate::seal::random_text;
 use crate::token::{Claims, Use};
-use crate::{App, Cx, acknowledgement, metrics};
+use crate::{App, Cx};
 
-/// Seconds between the heartbeats of an instance.
-const HEARTBEAT_S: u32 = 10;
 /// How long the token of a gateway user counts; clients fetch a new one when it ends.
 const TOKEN_S: i64 = 24 * 3600;
 
@@ -202,70 +198,6 @@ pub async fn identify_token(app: &App, token: &str) -> Result<Identity> {
     let (id, _) = gateway::find_token(&mut tx, &claims.sub).await?.ok_or_else(refused)?;
     let found = cluster::find(&mut tx, id).await?.ok_or_else(refused)?;
     Ok(Identity { cluster: id, org: found.org_id, via: Via::User { name: claims.sub } })
-}
-
-/// Notes what an instance says about itself; the first report registers it.
-pub async fn heartbeat(
-    app: &App,
-    identity: &Identity,
-    run_id: &str,
-    mut report: Heartbeat,
-) -> Result<HeartbeatResult> {
-    let (id, org, now) = (identity.cluster, identity.org, app.now());
-    let mut tx = app.db.read().await?;
-    let found = cluster::find(&mut tx, id).await?.ok_or_else(|| Error::not_found("cluster"))?;
-    let acknowledged = acknowledgement::weigh(&mut tx, &found, run_id, &report, now).await?;
-    drop(tx);
-    let resync = acknowledged.resync;
-    let (new, total) = (report.api_calls.max(0), report.api_calls_total.take());
-    let mut heard = InstanceRow {
-        run_id: run_id.to_owned(),
-        report: serde_json::to_string(&report).map_err(Error::internal)?,
-        source: Source::Report.name().to_owned(),
-        config_version: report.config_version,
-        differs: acknowledged.differs,
-        certificate: match &identity.via {
-            Via::Certificate { serial } => Some(serial.clone()),
-            Via::User { .. } => None,
-        },
-        api_calls: 0,
-        register_time: now,
-        run_started_at: now,
-        last_seen_time: now,
-        id: report.id,
-    };
-    let (keeper, identity) = (app.clone(), identity.clone());
-    app.db
-        .write(move |tx| {
-            Box::pin(async move {
-                // Gateways that do not tell their total are believed what they say is new.
-                let calls = match total {
-                    Some(total) => {
-                        let (name, run) = (&heard.id, &heard.run_id);
-                        billing::advance_run(tx, id, name, run, total, now).await?
-                    }
-                    None => new,
-                };
-                heard.api_calls = calls;
-                instance::put(tx, id, &heard).await?;
-                acknowledged.keep(tx, &keeper, &identity).await?;
-                if calls > 0 {
-                    billing::add_calls(tx, org, id, now.day(), calls).await?;
-                }
-                Ok(())
-            })
-        })
-        .await?;
-    let (settings, _) = crate::cluster::opened(app, &found)?;
-    Ok(HeartbeatResult {
-        instance_status: "online".into(),
-        config_version: found.config_version,
-        heartbeat_interval: HEARTBEAT_S,
-        metrics: metrics::order(&settings),
-        telemetry_collect_interval: metrics::INTERVAL_S,
-        max_metrics_size: metrics::TEXT_BYTES_MAX,
-        resync,
-    })
 }
 
 /// The host of `host:port`, without the brackets of an IPv6 address.

@@ -29,14 +29,12 @@ pub async fn list(cx: &Cx, id: Id) -> Result<Page<Instance>> {
         seen: BTreeMap::new(),
     };
     let mut list = Vec::new();
-    for row in instance::list(&mut tx, id).await? {
+    for (report, row) in known(&mut tx, id).await? {
         if row.last_seen_time >= oldest {
             let behind = log.behind(&mut tx, &row).await?;
-            list.push(view(row, behind, now)?);
+            list.push(view(report, row, behind, now));
         }
     }
-    let known = places(list.iter().map(|one| (one.source.name(), &*one.report.ip)));
-    list.retain(|one| !is_shadow(&known, one.source.name(), &one.report.ip));
     let count = i64::try_from(list.len()).unwrap_or(i64::MAX);
     Ok(Page { list, count })
 }
@@ -68,16 +66,18 @@ impl Log {
     }
 }
 
-/// The addresses of instances that are known by more than a connection; each comes with how it is
-/// known.
-pub(crate) fn places<'i>(all: impl Iterator<Item = (&'i str, &'i str)>) -> BTreeSet<String> {
-    let known = all.filter(|(source, _)| Source::named(source) != Source::Connection);
-    known.map(|(_, ip)| ip.to_owned()).collect()
-}
-
-/// Whether this is only a connection from where a known instance is: it is that instance's.
-pub(crate) fn is_shadow(known: &BTreeSet<String>, source: &str, ip: &str) -> bool {
-    Source::named(source) == Source::Connection && known.contains(ip)
+/// Leaves out what is only a connection from where a known instance is: it is that instance's. `ip`
+/// is where an instance says it is; it may be wrong, or inside another network.
+pub(crate) fn without_shadows<T>(
+    all: &mut Vec<T>,
+    row: impl Fn(&T) -> &InstanceRow,
+    ip: impl Fn(&T) -> &str,
+) {
+    let is_connection = |one: &T| Source::named(&row(one).source) == Source::Connection;
+    let known = all.iter().filter(|one| !is_connection(one));
+    let places: BTreeSet<String> =
+        known.flat_map(|one| [ip(one).to_owned(), row(one).address.clone()]).collect();
+    all.retain(|one| !is_connection(one) || !places.contains(ip(one)));
 }
 
 /// Every instance of a cluster by its last word, connections of known ones left out.
@@ -87,8 +87,7 @@ pub(crate) async fn known(tx: &mut Tx, cluster: Id) -> Result<Vec<(Heartbeat, In
         let report: Heartbeat = serde_json::from_str(&row.report).map_err(Error::internal)?;
         known.push((report, row));
     }
-    let places = places(known.iter().map(|(report, row)| (&*row.source, &*report.ip)));
-    known.retain(|(report, row)| !is_shadow(&places, &row.source, &report.ip));
+    without_shadows(&mut known, |(_, row)| row, |(report, _)| &report.ip);
     Ok(known)
 }
 
@@ -104,26 +103,29 @@ pub struct Noticed {
     pub source: Source,
 }
 
-/// Notes that these are there. What an instance reports itself counts more, while it does.
-pub async fn notice(app: &App, cluster: Id, noticed: Vec<Noticed>) -> Result<()> {
+/// The id of who is only connected.
+#[must_use]
+pub fn connection_id(address: &str) -> String {
+    format!("apisix@{address}")
+}
+
+/// Notes that these are there. What an instance reports itself counts more, while it does, and its
+/// connections are not told at all.
+pub async fn notice(app: &App, cluster: Id, mut noticed: Vec<Noticed>) -> Result<()> {
     if noticed.is_empty() {
         return Ok(());
     }
     let now = app.now();
+    let lately = now.plus_seconds(-LOST_AFTER_S);
+    let reporting = instance::addresses(&mut app.db.read().await?, cluster, lately).await?;
+    noticed.retain(|one| one.source != Source::Connection || !reporting.contains(&one.ip));
     let rows: Vec<InstanceRow> =
         noticed.into_iter().filter(is_plausible).map(|one| row(one, now)).collect::<Result<_>>()?;
     app.db
         .write(move |tx| {
             Box::pin(async move {
                 for row in rows {
-                    let known = instance::find(tx, cluster, &row.id).await?;
-                    let reports = known.is_some_and(|known| {
-                        Source::named(&known.source) == Source::Report
-                            && known.last_seen_time >= now.plus_seconds(-LOST_AFTER_S)
-                    });
-                    if !reports {
-                        instance::put(tx, cluster, &row).await?;
-                    }
+                    instance::put_unless_reporting(tx, cluster, &row, lately).await?;
                 }
                 Ok(())
             })
@@ -160,6 +162,7 @@ fn row(one: Noticed, now: Timestamp) -> Result<InstanceRow> {
         source: one.source.name().to_owned(),
         config_version: 0,
         differs: false,
+        address: String::new(),
         certificate: None,
         api_calls: 0,
         register_time: now,
@@ -168,21 +171,24 @@ fn row(one: Noticed, now: Timestamp) -> Result<InstanceRow> {
     })
 }
 
-fn view(row: InstanceRow, behind: Option<Behind>, now: Timestamp) -> Result<Instance> {
-    let mut report: Heartbeat = serde_json::from_str(&row.report).map_err(Error::internal)?;
+fn view(
+    mut report: Heartbeat,
+    row: InstanceRow,
+    behind: Option<Behind>,
+    now: Timestamp,
+) -> Instance {
     report.api_calls = row.api_calls;
     let silence_s = now.seconds() - row.last_seen_time.seconds();
-    let status = InstanceStatus::of(silence_s, report.etcd_reachable);
-    Ok(Instance {
+    Instance {
+        status: InstanceStatus::of(silence_s, report.etcd_reachable),
         report,
         last_seen_time: row.last_seen_time,
         register_time: row.register_time,
-        status,
         source: Source::named(&row.source),
         run_id: row.run_id,
         run_start_time: row.run_started_at,
         uptime: (row.last_seen_time.seconds() - row.run_started_at.seconds()).max(0),
         behind,
         differs: row.differs,
-    })
+    }
 }

@@ -33,6 +33,7 @@ mod dependents;
 pub mod email_verification;
 pub mod feed;
 pub mod gateway;
+pub mod heartbeat;
 pub mod housekeeping;
 mod ids;
 pub mod instance;

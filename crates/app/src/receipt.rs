@@ -218,8 +218,7 @@ async fn look(
         let said: Said = serde_json::from_str(&row.report).map_err(Error::internal)?;
         seen.push((said, row, receipt));
     }
-    let known = instance::places(seen.iter().map(|(report, row, _)| (&*row.source, &*report.ip)));
-    seen.retain(|(report, row, _)| !instance::is_shadow(&known, &row.source, &report.ip));
+    instance::without_shadows(&mut seen, |(_, row, _)| row, |(report, ..)| &report.ip);
     let views = seen
         .into_iter()
         .map(|(report, row, receipt)| view(number, report, row, receipt, (committed_at, now)));

@@ -26,6 +26,13 @@ pub async fn add_calls(tx: &mut Tx, org: Id, cluster: Id, day: i64, calls: i64) 
     Ok(())
 }
 
+/// Whether a run of a gateway has told its calls before.
+pub async fn knows_run(tx: &mut Tx, cluster: Id, instance: &str, run: &str) -> Result<bool> {
+    let sql = "SELECT 1 AS known FROM api_usage_runs
+               WHERE cluster_id = $1 AND instance_id = $2 AND run_id = $3";
+    Ok(tx.row(sql, vals![cluster, instance, run]).await?.is_some())
+}
+
 /// Takes over how many calls a run of a gateway has counted since it started; answers how many of
 /// them are new. A report that comes twice, late or out of order adds nothing.
 pub async fn advance_run(

@@ -1,9 +1,11 @@
 //! Gateway instances by their heartbeats.
 
+use std::collections::BTreeSet;
+
 use gantry_model::{Id, Result, Timestamp};
 
 use crate::Tx;
-use crate::db::{Row, vals};
+use crate::db::{Row, Sql, Val, vals};
 
 /// A row of `instances`; `report` is the last heartbeat as JSON.
 #[derive(Clone, Debug)]
@@ -18,6 +20,8 @@ pub struct InstanceRow {
     pub config_version: i64,
     /// What it uses is not what that revision says.
     pub differs: bool,
+    /// From where its last report came, as far as we see; empty if that is not known.
+    pub address: String,
     /// Serial number of the certificate that came with its last report, if one did.
     pub certificate: Option<String>,
     /// Sum over all heartbeats.
@@ -35,6 +39,7 @@ pub(crate) fn instance(row: &Row) -> Result<InstanceRow> {
         source: row.text("source")?,
         config_version: row.int("config_version")?,
         differs: row.int("differs")? != 0,
+        address: row.text("address")?,
         certificate: row.text_or_null("certificate")?,
         api_calls: row.int("api_calls")?,
         register_time: row.time("register_time")?,
@@ -61,39 +66,84 @@ pub async fn find(tx: &mut Tx, cluster: Id, id: &str) -> Result<Option<InstanceR
     row.as_ref().map(instance).transpose()
 }
 
+const PUT: &str = "INSERT INTO instances
+         (cluster_id, id, run_id, report, source, config_version, differs, api_calls, register_time,
+          run_started_at, last_seen_time, certificate, address)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+     ON CONFLICT (cluster_id, id) DO UPDATE SET
+         run_started_at = CASE WHEN instances.run_id = excluded.run_id
+             THEN instances.run_started_at ELSE excluded.run_started_at END,
+         run_id = excluded.run_id, report = excluded.report, source = excluded.source,
+         config_version = excluded.config_version, differs = excluded.differs,
+         api_calls = instances.api_calls + excluded.api_calls,
+         certificate = excluded.certificate, address = excluded.address,
+         last_seen_time = excluded.last_seen_time";
+
+fn values(cluster: Id, heard: &InstanceRow) -> Vec<Val> {
+    vals![
+        cluster,
+        &heard.id,
+        &heard.run_id,
+        &heard.report,
+        &heard.source,
+        heard.config_version,
+        i64::from(heard.differs),
+        heard.api_calls,
+        heard.register_time,
+        heard.run_started_at,
+        heard.last_seen_time,
+        heard.certificate.as_deref(),
+        &heard.address,
+    ]
+}
+
 /// Notes that an instance was heard of: registers it, or takes over what it says now. Its
 /// `api_calls` are added to those reported before; `run_started_at` counts if the run is new.
 pub async fn put(tx: &mut Tx, cluster: Id, heard: &InstanceRow) -> Result<()> {
+    tx.run(PUT, values(cluster, heard)).await?;
+    Ok(())
+}
+
+/// The same, unless it has reported itself since `time`.
+pub async fn put_unless_reporting(
+    tx: &mut Tx,
+    cluster: Id,
+    heard: &InstanceRow,
+    time: Timestamp,
+) -> Result<()> {
+    let sql = format!("{PUT} WHERE instances.source <> 'report' OR instances.last_seen_time < $14");
+    let mut values = values(cluster, heard);
+    values.push(time.into());
+    tx.run(Sql::assembled(sql), values).await?;
+    Ok(())
+}
+
+/// From where instances of a cluster have reported since `time`.
+pub async fn addresses(tx: &mut Tx, cluster: Id, time: Timestamp) -> Result<BTreeSet<String>> {
+    let rows = tx
+        .all(
+            "SELECT DISTINCT address FROM instances
+             WHERE cluster_id = $1 AND source = 'report' AND last_seen_time >= $2",
+            vals![cluster, time],
+        )
+        .await?;
+    rows.iter().map(|row| row.text("address")).collect()
+}
+
+/// Forgets that somebody is connected: it has a name now.
+pub async fn delete_connection(tx: &mut Tx, cluster: Id, id: &str) -> Result<()> {
     tx.run(
-        "INSERT INTO instances
-             (cluster_id, id, run_id, report, source, config_version, differs, api_calls, register_time,
-              run_started_at, last_seen_time, certificate)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-         ON CONFLICT (cluster_id, id) DO UPDATE SET
-             run_started_at = CASE WHEN instances.run_id = excluded.run_id
-                 THEN instances.run_started_at ELSE excluded.run_started_at END,
-             run_id = excluded.run_id, report = excluded.report, source = excluded.source,
-             config_version = excluded.config_version, differs = excluded.differs,
-             api_calls = instances.api_calls + excluded.api_calls,
-             certificate = excluded.certificate,
-             last_seen_time = excluded.last_seen_time",
-        vals![
-            cluster,
-            &heard.id,
-            &heard.run_id,
-            &heard.report,
-            &heard.source,
-            heard.config_version,
-            i64::from(heard.differs),
-            heard.api_calls,
-            heard.register_time,
-            heard.run_started_at,
-            heard.last_seen_time,
-            heard.certificate.as_deref(),
-        ],
+        "DELETE FROM instances WHERE cluster_id = $1 AND id = $2 AND source = 'connection'",
+        vals![cluster, id],
     )
     .await?;
     Ok(())
+}
+
+/// How many instances of a cluster are known.
+pub async fn count(tx: &mut Tx, cluster: Id) -> Result<i64> {
+    let sql = "SELECT COUNT(*) AS instances FROM instances WHERE cluster_id = $1";
+    tx.row(sql, vals![cluster]).await?.map_or(Ok(0), |row| row.int("instances"))
 }
 
 /// How many instances of an organization were seen since `time`.

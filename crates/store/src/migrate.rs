@@ -23,6 +23,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0012_receipts.sql"),
     include_str!("../migrations/0013_gateway_runs.sql"),
     include_str!("../migrations/0014_alert_evaluation.sql"),
+    include_str!("../migrations/0015_instance_addresses.sql"),
 ];
 
 /// What finds a part of a text without reading all texts. The extension is a trusted one: the owner

@@ -145,6 +145,33 @@ impl Drop for Apisix {
     }
 }
 
+/// A watch of APISIX, from another address than the one its host's name stands for.
+struct Watch(Child);
+
+impl Watch {
+    fn open(gantry: &Installation, home: &Home) -> Self {
+        let url = format!("{}/v3/watch", gantry.server.as_ref().unwrap().address("dp"));
+        let wanted = json!({ "create_request": { "key": "Lw==", "range_end": "MA==" } });
+        let files = [("--cert", "tls.crt"), ("--key", "tls.key"), ("--cacert", "ca.crt")];
+        let files = files.map(|(option, file)| [option.to_owned(), home.path(file)]);
+        let child = Command::new("curl")
+            .args(["-sSN", "-d", &wanted.to_string(), &url])
+            .args(files.as_flattened())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Self(child.expect("curl is installed"))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// There is one, though it is connected too.
 async fn instance(gantry: &Installation) -> Value {
     let list = gantry.call(Method::GET, &gantry.cluster_path("/instances"), None).await;
     assert_eq!(list["count"], 1, "{list}");
@@ -181,6 +208,12 @@ async fn life(version: &str) {
     let shop = gantry.application("shop", "/shop", ([127, 0, 0, 1], 1).into()).await;
     let home = Home::make(&gantry, version).await;
     home.configure(&gantry, version, prometheus().await).await;
+    let _watch = Watch::open(&gantry, &home);
+    eventually("the watch is noticed", || async {
+        let list = gantry.call(Method::GET, &gantry.cluster_path("/instances"), None).await;
+        list["list"][0]["source"] == "connection"
+    })
+    .await;
     let mut apisix = home.start();
     let before = gantry.revision().await;
     let loaded = apisix.eval("start('privileged agent')");
@@ -211,6 +244,8 @@ async fn life(version: &str) {
 
     metrics_arrive(&gantry, &mut apisix).await;
     what_differs_is_read_again(&gantry, &mut apisix, revision).await;
+
+    a_full_disk_costs_the_file_nothing(&home, &mut apisix);
 
     // Without the control plane nothing but the log tells; the next start is from the disk.
     gantry.kill_server().await;
@@ -261,6 +296,15 @@ async fn what_differs_is_read_again(gantry: &Installation, apisix: &mut Apisix, 
     apisix.run(&format!("rawset(objects['/routes'], 'prev_index', {revision})"));
     apisix.run("tick(1)");
     assert_eq!(state(gantry, revision).await, "applied");
+}
+
+fn a_full_disk_costs_the_file_nothing(home: &Home, apisix: &mut Apisix) {
+    let kept = home.0.join("conf/apisix.data");
+    let before = std::fs::read(&kept).unwrap();
+    std::os::unix::fs::symlink("/dev/full", home.0.join("conf/apisix.data.new")).unwrap();
+    assert_eq!(apisix.eval("require('cloud.file').save('{}')"), "nil");
+    assert_eq!(std::fs::read(&kept).unwrap(), before);
+    assert!(!home.0.join("conf/apisix.data.new").is_symlink(), "the next one finds room");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
-use crate::harness::{Bench, on_both_engines, parse};
+use crate::harness::{self, Bench, on_both_engines, parse};
 
 on_both_engines! {
     every_event_is_told_once_an_interval
@@ -57,7 +57,7 @@ impl Story {
 
     async fn beat(&self) {
         let report = json!({ "id": "gw-1", "hostname": "edge", "ip": "10.0.0.1" });
-        gateway::heartbeat(&self.bench.app, &self.gateway, "run", parse(report)).await.unwrap();
+        harness::beat(&self.bench.app, &self.gateway, "run", report).await;
     }
 
     /// The gateway reports how many answers it has given since it started.

@@ -11,7 +11,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::json;
 
-use crate::harness::{Bench, on_both_engines, parse};
+use crate::harness::{self, Bench, on_both_engines};
 
 on_both_engines! {
     a_certificate_names_its_cluster_until_it_is_revoked_or_expires
@@ -57,8 +57,7 @@ async fn silence_changes_the_status(database: Database) {
     let report = json!({"id": "gw-1", "hostname": "h", "ip": "127.0.0.1", "api_calls": 3,
         "etcd_reachable": true});
     for _ in 0..2 {
-        let report = parse(report.clone());
-        gateway::heartbeat(&bench.app, &identity, "run", report).await.unwrap();
+        harness::beat(&bench.app, &identity, "run", report.clone()).await;
     }
     let status = async || {
         let page = instance::list(&bench.cx, bench.cluster()).await.unwrap();
@@ -82,7 +81,7 @@ async fn calls_are_counted_once_however_often_they_are_reported(database: Databa
         if let Some(total) = total {
             report["api_calls_total"] = total.into();
         }
-        gateway::heartbeat(app, &identity, run, parse(report)).await.unwrap();
+        harness::beat(app, &identity, run, report).await;
     };
     let billed = async || {
         let invoice = billing::upcoming_invoice(&bench.cx, bench.first.organization).await;

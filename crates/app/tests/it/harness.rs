@@ -1,8 +1,11 @@
 //! A control plane on a database of its own: SQLite in a folder, or a new PostgreSQL database.
 
+use gantry_app::gateway::Identity;
+use gantry_app::heartbeat::{Beat, heartbeat};
 use gantry_app::setup::{self, FirstStart};
 use gantry_app::{App, Clock, Config, Cx, api, application, session};
 use gantry_model::config::{ApiSpec, ApplicationSpec, ConsumerSpec};
+use gantry_model::instance::HeartbeatResult;
 use gantry_model::{Id, Secret, Timestamp};
 use gantry_store::Db;
 use gantry_testkit::database::Database;
@@ -88,6 +91,12 @@ impl Bench {
 pub async fn signed_in(app: &App, bearer: &str) -> Cx {
     let actor = session::authenticate(app, bearer).await.unwrap();
     Cx::new(app, actor, "test", "request".into())
+}
+
+/// A heartbeat from nowhere in particular.
+pub async fn beat(app: &App, from: &Identity, run: &str, report: Value) -> HeartbeatResult {
+    let beat = Beat { run: run.to_owned(), address: String::new(), report: parse(report) };
+    heartbeat(app, from, beat).await.unwrap()
 }
 
 pub fn parse<T: DeserializeOwned>(value: Value) -> T {

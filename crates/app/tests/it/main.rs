@@ -9,6 +9,7 @@ mod consumer_jwt;
 mod feed;
 mod gateway;
 mod harness;
+mod heartbeat;
 mod history;
 mod lists;
 mod loaded_plugin;

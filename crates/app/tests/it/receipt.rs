@@ -1,6 +1,6 @@
 //! Gateways that use something else than they should.
 
-use gantry_app::gateway::{self, Identity, Via};
+use gantry_app::gateway::{Identity, Via};
 use gantry_app::{housekeeping, receipt};
 use gantry_model::ErrorCode;
 use gantry_model::instance::HeartbeatResult;
@@ -9,7 +9,7 @@ use gantry_store::{audit, revision};
 use gantry_testkit::database::Database;
 use serde_json::json;
 
-use crate::harness::{Bench, on_both_engines, parse};
+use crate::harness::{self, Bench, on_both_engines};
 
 on_both_engines! {
     a_digest_that_differs_starts_a_resync_and_is_audited_once
@@ -17,7 +17,7 @@ on_both_engines! {
     receipts_are_forgotten_with_age_and_number
 }
 
-fn identity(bench: &Bench) -> Identity {
+pub fn identity(bench: &Bench) -> Identity {
     let via = Via::Certificate { serial: "01".into() };
     Identity { cluster: bench.cluster(), org: bench.first.organization, via }
 }
@@ -25,11 +25,11 @@ fn identity(bench: &Bench) -> Identity {
 async fn beat(bench: &Bench, revision: i64, digest: &str) -> HeartbeatResult {
     let report = json!({"id": "gw-1", "hostname": "h", "ip": "127.0.0.1", "etcd_reachable": true,
         "config_version": revision, "digest": digest});
-    gateway::heartbeat(&bench.app, &identity(bench), "run", parse(report)).await.unwrap()
+    harness::beat(&bench.app, &identity(bench), "run", report).await
 }
 
 /// The newest revision and its digest.
-async fn newest(bench: &Bench) -> (i64, String) {
+pub async fn newest(bench: &Bench) -> (i64, String) {
     let store = bench.store().await;
     let mut tx = store.read().await.unwrap();
     let (newest, _) = revision::bounds(&mut tx, bench.cluster()).await.unwrap().unwrap();
