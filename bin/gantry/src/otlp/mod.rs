@@ -10,6 +10,7 @@ mod layer;
 mod proto;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -30,12 +31,16 @@ const BATCH_MAX: usize = 512;
 const BATCH_AGE: Duration = Duration::from_secs(2);
 /// Longest that a collector may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long after the end has begun another request is made; none is if the last has failed.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The thread that sends; its end sends what is left.
 pub struct Exporter {
     thread: Option<JoinHandle<()>>,
-    /// The layer has the other; `None` when the end has begun.
-    stop: Option<SyncSender<Message>>,
+    /// The layer has the other.
+    stop: SyncSender<Message>,
+    /// When the end has begun.
+    ending: Arc<OnceLock<Instant>>,
 }
 
 /// What the thread is told.
@@ -65,8 +70,11 @@ pub fn start(options: &TraceOptions) -> Result<Option<(Traces, Exporter)>, Strin
         runtime.block_on(async { request.send().await?.error_for_status() })
     };
     let thread = std::thread::Builder::new().name("traces".into());
-    let thread = thread.spawn(move || run(&receiver, send)).map_err(|error| error.to_string())?;
-    let exporter = Exporter { thread: Some(thread), stop: Some(sender.clone()) };
+    let ending = Arc::new(OnceLock::new());
+    let told = Arc::clone(&ending);
+    let thread = thread.spawn(move || run(&receiver, &told, send));
+    let thread = Some(thread.map_err(|error| error.to_string())?);
+    let exporter = Exporter { thread, stop: sender.clone(), ending };
     Ok(Some((Traces::new(sender, options.otlp_ratio), exporter)))
 }
 
@@ -87,11 +95,12 @@ fn headers(lines: &[String]) -> Result<HeaderMap, String> {
 /// Sends spans in batches until it is told to stop.
 fn run<T>(
     receiver: &Receiver<Message>,
+    ending: &OnceLock<Instant>,
     send: impl Fn(Vec<proto::Span>) -> Result<T, reqwest::Error>,
 ) {
     let mut failing = false;
     loop {
-        let (batch, stop) = gather(receiver);
+        let (batch, stop) = gather(receiver, ending.get().is_some());
         let count = batch.len();
         match if batch.is_empty() { Ok(()) } else { send(batch).map(drop) } {
             Ok(()) => failing = false,
@@ -103,18 +112,20 @@ fn run<T>(
             }
             Err(_) => {}
         }
-        if stop {
+        if stop || ending.get().is_some_and(|begun| failing || begun.elapsed() > FAREWELL) {
             return;
         }
     }
 }
 
-/// The next batch, and whether it is the last.
-fn gather(receiver: &Receiver<Message>) -> (Vec<proto::Span>, bool) {
+/// The next batch, and whether it is the last. At the end nothing is waited for: there may have been
+/// no room to say stop.
+fn gather(receiver: &Receiver<Message>, is_end: bool) -> (Vec<proto::Span>, bool) {
     let mut batch = Vec::new();
-    let Ok(Message::Span(first)) = receiver.recv() else { return (batch, true) };
+    let first = if is_end { receiver.try_recv().ok() } else { receiver.recv().ok() };
+    let Some(Message::Span(first)) = first else { return (batch, true) };
     batch.push(*first);
-    let end = Instant::now() + BATCH_AGE;
+    let end = Instant::now() + if is_end { Duration::ZERO } else { BATCH_AGE };
     while batch.len() < BATCH_MAX {
         match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
             Ok(Message::Span(span)) => batch.push(*span),
@@ -143,12 +154,58 @@ fn encode(spans: Vec<proto::Span>) -> Vec<u8> {
 
 impl Drop for Exporter {
     fn drop(&mut self) {
-        // A full queue is emptied by the thread; both ends are gone only if it broke off.
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(Message::Stop);
-        }
+        // It is the first to be set, by the only one who does.
+        let _ = self.ending.set(Instant::now());
+        // The thread may wait for spans. Where there is no room, it does not.
+        let _ = self.stop.try_send(Message::Stop);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// An exporter whose queue is full at its end; answers how many spans the collector was sent.
+    fn end(
+        answer: impl Fn(&OnceLock<Instant>) -> Result<(), reqwest::Error> + Send + 'static,
+    ) -> usize {
+        let (stop, receiver) = sync_channel(WAITING_MAX);
+        for _ in 0..WAITING_MAX {
+            stop.try_send(Message::Span(Box::default())).unwrap();
+        }
+        let (ending, sent) = (Arc::new(OnceLock::new()), Arc::new(AtomicUsize::new(0)));
+        let (told, count) = (Arc::clone(&ending), Arc::clone(&sent));
+        let send = move |batch: Vec<proto::Span>| {
+            count.fetch_add(batch.len(), Ordering::SeqCst);
+            answer(&told)
+        };
+        let told = Arc::clone(&ending);
+        let thread = std::thread::spawn(move || run(&receiver, &told, send));
+        let layer = stop.clone();
+        drop(Exporter { thread: Some(thread), stop, ending });
+        drop(layer);
+        sent.load(Ordering::SeqCst)
+    }
+
+    #[test]
+    fn the_end_waits_for_a_collector_that_takes_spans() {
+        assert_eq!(end(|_| Ok(())), WAITING_MAX);
+    }
+
+    #[test]
+    fn the_end_does_not_wait_for_one_that_hangs() {
+        let sent = end(|ending| {
+            while ending.get().is_none() {
+                std::thread::yield_now();
+            }
+            let refused = Client::builder().build()?.get("no address").build();
+            Err(refused.unwrap_err())
+        });
+        assert_eq!(sent, BATCH_MAX);
     }
 }
