@@ -36,9 +36,8 @@ pub async fn heartbeat(app: &App, identity: &Identity, beat: Beat) -> Result<Hea
         return Err(Error::invalid_field("X-APISEVEN-Run-Id", rule, example));
     }
     let (keeper, sender) = (app.clone(), identity.clone());
-    let noted = app.db.write(move |tx| {
-        Box::pin(async move { note(tx, &keeper, &sender, beat).await })
-    });
+    let noted =
+        app.db.write(move |tx| Box::pin(async move { note(tx, &keeper, &sender, beat).await }));
     let (found, resync) = noted.await?;
     let (settings, _) = crate::cluster::opened(app, &found)?;
     Ok(HeartbeatResult {

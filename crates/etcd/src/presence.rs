@@ -22,6 +22,12 @@ use crate::space::{Space, Spaces};
 /// How often is told who is there; a third of the silence after which an instance counts as lost.
 const EVERY: Duration = Duration::from_secs(10);
 
+/// What was told is not told again before; less than a round, so that none is left out.
+const AGAIN: Duration = Duration::from_secs(9);
+
+/// How long is waited for others when somebody comes: after a restart of the server all come at once.
+const GATHER: Duration = Duration::from_millis(500);
+
 /// APISIX 2.15 closes its watches and opens them anew all the time.
 const LINGER: Duration = Duration::from_secs(10);
 
@@ -40,6 +46,8 @@ struct Seen {
     watches: HashMap<IpAddr, Watches>,
     /// From where a key with server information was written.
     writers: HashMap<String, IpAddr>,
+    /// When an instance was told.
+    told: HashMap<String, Instant>,
 }
 
 struct Watches {
@@ -83,6 +91,18 @@ impl Presence {
 
     fn writer(&self, key: &str) -> Option<IpAddr> {
         self.seen().writers.get(key).copied()
+    }
+
+    /// Leaves out who was told just now.
+    fn untold(&self, noticed: Vec<Noticed>) -> Vec<Noticed> {
+        let mut seen = self.seen();
+        seen.told.retain(|_, told| told.elapsed() < AGAIN);
+        noticed.into_iter().filter(|one| !seen.told.contains_key(&one.id)).collect()
+    }
+
+    fn told(&self, ids: Vec<String>) {
+        let now = Instant::now();
+        self.seen().told.extend(ids.into_iter().map(|id| (id, now)));
     }
 
     fn forget_writers(&self, kept: impl Fn(&str) -> bool) {
@@ -137,15 +157,20 @@ pub async fn tell(app: App, spaces: Spaces) {
         tokio::select! {
             () = spaces.shutdown().cancelled() => return,
             _ = tick.tick() => {}
-            () = spaces.news().notified() => {}
+            () = spaces.news().notified() => tokio::time::sleep(GATHER).await,
         }
         task.beat();
         for space in spaces.all() {
-            let noted = instance::notice(&space.app, space.cluster, noticed(&space)).await;
+            let noticed = space.presence.untold(noticed(&space));
+            let ids = noticed.iter().map(|one| one.id.clone()).collect();
+            let noted = instance::notice(&space.app, space.cluster, noticed).await;
             task.ended(&noted);
-            if let Err(error) = noted {
-                tracing::warn!(cluster = %space.cluster, error = &error as &dyn std::error::Error,
-                    "who is connected was not noted; trying again");
+            match noted {
+                Ok(()) => space.presence.told(ids),
+                Err(error) => {
+                    tracing::warn!(cluster = %space.cluster, error = &error as &dyn std::error::Error,
+                        "who is connected was not noted; trying again");
+                }
             }
         }
     }
@@ -174,7 +199,7 @@ fn noticed(space: &Space) -> Vec<Noticed> {
         })
     });
     let watchers = space.presence.watching().into_iter().map(|address| Noticed {
-        id: format!("apisix@{address}"),
+        id: instance::connection_id(&address.to_string()),
         hostname: address.to_string(),
         ip: address.to_string(),
         version: "APISIX".to_owned(),

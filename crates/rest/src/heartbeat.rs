@@ -1,9 +1,12 @@
 //! What gateways report about themselves.
 
+use std::net::SocketAddr;
+
 use axum::Extension;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use gantry_app::App;
-use gantry_app::gateway::{self, Identity};
+use gantry_app::gateway::Identity;
+use gantry_app::heartbeat::{self, Beat};
 use gantry_model::instance::{Heartbeat, HeartbeatResult};
 use serde::Deserialize;
 
@@ -19,8 +22,11 @@ pub struct OfRun {
 pub async fn report(
     State(app): State<App>,
     Extension(identity): Extension<Identity>,
-    Params(OfRun { run_id }): Params<OfRun>,
-    Body(heartbeat): Body<Heartbeat>,
+    peer: Option<Extension<ConnectInfo<SocketAddr>>>,
+    Params(OfRun { run_id: run }): Params<OfRun>,
+    Body(report): Body<Heartbeat>,
 ) -> Reply<HeartbeatResult> {
-    Ok(Answer::new(gateway::heartbeat(&app, &identity, &run_id, heartbeat).await?))
+    let address = peer.map(|Extension(ConnectInfo(peer))| peer.ip().to_canonical().to_string());
+    let beat = Beat { run, address: address.unwrap_or_default(), report };
+    Ok(Answer::new(heartbeat::heartbeat(&app, &identity, beat).await?))
 }

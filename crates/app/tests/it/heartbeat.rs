@@ -115,8 +115,7 @@ async fn a_gateway_is_not_noticed_twice(database: Database) {
     for address in ["10.0.0.7", "10.0.0.8"] {
         notice(address).await;
         assert!(known().await.contains(&connection_id(address)));
-        let beat =
-            Beat { run: "run".into(), address: address.into(), report: parse(report(0, 0)) };
+        let beat = Beat { run: "run".into(), address: address.into(), report: parse(report(0, 0)) };
         heartbeat(&bench.app, &identity(&bench), beat).await.unwrap();
         assert_eq!(known().await, ["gw-1"], "its connection has a name now");
         notice(address).await;

@@ -20,9 +20,12 @@ pub async fn door(app: &App, person: &Person) -> String {
 }
 
 pub async fn report(url: &str, body: &Value) -> Answer {
+    report_of_run(url, "3f2b8c1e-5d1f-4a52-9a44-0d6c7e0f9b11", body).await
+}
+
+pub async fn report_of_run(url: &str, run: &str, body: &Value) -> Answer {
     let request = gantry_testkit::client().post(url).json(body);
     let request = request.header("X-APISEVEN-Instance-Id", "gw-1");
-    let run = "3f2b8c1e-5d1f-4a52-9a44-0d6c7e0f9b11";
     let answer = Answer::read(request.header("X-APISEVEN-Run-Id", run)).await;
     let path = "/api/v1/dp/instance/heartbeat";
     gantry_testkit::contract::check_answer("POST", path, answer.status, &answer.body);
@@ -70,6 +73,13 @@ async fn a_heartbeat_that_breaks_the_contract_is_refused() {
         for field in ["`hostname`", "`ip`", "`ports[0]`"] {
             assert!(message.contains(field), "{message}");
         }
+        for id in ["x".repeat(257), "gw\0-1".to_owned()] {
+            let body = json!({ "id": id, "hostname": "h", "ip": "10.0.0.1" });
+            assert!(report(&url, &body).await.refused(400, 2).contains("`id`"));
+        }
+        let body = json!({ "id": "gw-1", "hostname": "h", "ip": "10.0.0.1" });
+        let long = report_of_run(&url, &"x".repeat(257), &body).await;
+        assert!(long.refused(400, 2).contains("X-APISEVEN-Run-Id"));
         let bare = gantry_testkit::client().post(&url).json(&json!({}));
         assert!(Answer::read(bare).await.refused(400, 2).contains("X-APISEVEN-Run-Id"));
     })

@@ -6,17 +6,21 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Person, Server, application, on_both, on_both_at};
-use crate::heartbeat::{door, report};
+use crate::heartbeat::{door, report_of_run};
+
+const RUN: &str = "3f2b8c1e-5d1f-4a52-9a44-0d6c7e0f9b11";
 
 /// A gateway of the owner's cluster that says what the test wants.
 struct Gateway {
     url: String,
     id: &'static str,
+    run: &'static str,
 }
 
 impl Gateway {
     async fn start(server: &Server, id: &'static str) -> Self {
-        let gateway = Self { url: door(&server.app, &server.owner).await, id };
+        let url = door(&server.app, &server.owner).await;
+        let gateway = Self { url, id, run: RUN };
         gateway.apply(server.owner.revision().await, "", json!([])).await;
         gateway
     }
@@ -28,7 +32,7 @@ impl Gateway {
             "version": "Gantry/0.1.0", "etcd_reachable": true, "config_version": revision,
             "digest": digest, "problems": problems,
         });
-        report(&self.url, &body).await.ok().clone()
+        report_of_run(&self.url, self.run, &body).await.ok().clone()
     }
 }
 
@@ -193,7 +197,8 @@ async fn a_gateway_that_skipped_revisions_has_applied_them_too() {
         assert_eq!(receipts(owner, first).await["list"][0]["state"], "refused");
         assert_eq!(receipts(owner, second).await["list"][0]["state"], "applied");
         // A gateway that starts again from its disk uses the older one for a while.
-        gateway.apply(first, "", json!([])).await;
+        let again = Gateway { run: "5b0f4a0e-6f0e-4f58-8a1c-0f6a3e5a2d47", ..gateway };
+        again.apply(first, "", json!([])).await;
         assert_eq!(receipts(owner, second).await["list"][0]["state"], "behind");
         let unknown = owner.in_cluster(&format!("/revisions/{}/receipts", second + 1));
         owner.get(&unknown).await.refused(404, 4);
@@ -232,7 +237,7 @@ async fn a_gateway_may_report_to_another_server() {
     let mut config = Config::new(server.folder());
     config.database = server.database.url().map(str::to_owned);
     let other = App::open(config).await.unwrap();
-    let gateway = Gateway { url: door(&other, owner).await, id: "elsewhere" };
+    let gateway = Gateway { url: door(&other, owner).await, id: "elsewhere", run: RUN };
     let before = owner.revision().await;
     gateway.apply(before, "", json!([])).await;
     let (answer, ()) = tokio::join!(create(owner, "shop", "&timeout=50"), async {
