@@ -208,3 +208,29 @@ fn noticed(space: &Space) -> Vec<Noticed> {
     });
     writers.chain(watchers).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noticed(id: &str) -> Noticed {
+        Noticed {
+            id: id.to_owned(),
+            hostname: String::new(),
+            ip: String::new(),
+            version: String::new(),
+            run: String::new(),
+            source: Source::Connection,
+        }
+    }
+
+    #[test]
+    fn a_newcomer_makes_nobody_else_told_again() {
+        let presence = Presence::default();
+        let all = || vec![noticed("old"), noticed("new")];
+        assert_eq!(presence.untold(all()).len(), 2);
+        presence.told(vec!["old".to_owned()]);
+        let untold = presence.untold(all());
+        assert_eq!(untold.iter().map(|one| &*one.id).collect::<Vec<_>>(), ["new"]);
+    }
+}
