@@ -26,7 +26,8 @@ pub struct Options {
     pub full_ms: i64,
     /// Blocks whose newest sample is older are removed.
     pub retention_ms: i64,
-    /// Bytes of blocks and logs of all clusters; beyond, the oldest block goes first.
+    /// Bytes of blocks and logs of all clusters; beyond, the oldest block of the largest cluster
+    /// goes first.
     pub disk_bytes_max: u64,
     /// Series of one cluster that are held at once, about 1 KB of memory each.
     pub series_max: usize,

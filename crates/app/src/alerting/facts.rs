@@ -46,6 +46,7 @@ async fn ground(app: &App, cluster: Id, triggers: &TriggerSettings) -> Result<Gr
     let uploaded = |one: &_| matches!(one, TriggerCondition::GatewayCertificateWillExpireIn(_));
     if looks(triggers, uploaded) {
         let rows = resource::all(&mut tx, Kind::Certificate, cluster).await?;
+        drop(tx);
         let app = app.clone();
         // There may be many to open and to parse.
         let read = tokio::task::spawn_blocking(move || certificates(&app, rows));
