@@ -25,7 +25,7 @@ use crate::{
     route::{Candidate, Route, Service},
     snapshot::Snapshot,
     status::{Applied, Problem},
-    sync::Change,
+    sync::{Change, PLUGINS},
     upstream::Registry,
 };
 use people::People;
@@ -35,9 +35,6 @@ const REPORTS: &str = "data_plane/";
 
 /// Service registries, which stock APISIX knows from its start-up file only.
 const REGISTRIES: &str = "cluster_registries";
-
-/// The key that says which plugins run, the only one without a directory.
-const PLUGINS: &str = "plugins";
 
 /// Everything known about the configuration. Owned by one task; requests see its snapshots.
 pub struct Configuration {

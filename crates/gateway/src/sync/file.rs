@@ -12,7 +12,7 @@ use gantry_routing::resource;
 use serde_json::{Map, Value};
 use tokio::{sync::mpsc, time::sleep};
 
-use super::{Change, Update};
+use super::{Change, PLUGINS, Update};
 
 /// Time between looks at the file.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -68,7 +68,7 @@ async fn report(
 
 /// The resources in a file; an error is a sentence about the file.
 fn parse(path: &Path, text: &str) -> Result<Vec<Change>, String> {
-    type Lists = BTreeMap<String, Option<Vec<Map<String, Value>>>>;
+    type Lists = BTreeMap<String, Option<Vec<Value>>>;
     let lists: Lists = if path.extension().is_some_and(|extension| extension == "json") {
         serde_json::from_str(text).map_err(|error| error.to_string())?
     } else if text.lines().rev().find(|line| !line.trim().is_empty()).map(str::trim) == Some(END) {
@@ -82,10 +82,19 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Change>, String> {
     let mut keys = BTreeSet::new();
     let mut entries = Vec::new();
     for (directory, items) in lists {
+        let items = items.unwrap_or_default();
+        if directory == PLUGINS {
+            let value: Arc<[u8]> = Value::Array(items).to_string().into_bytes().into();
+            entries.push(Change { key: directory, value: Some(value) });
+            continue;
+        }
         if !resource::is_known(&directory) {
             return Err(format!("`{directory}` is no kind of resource"));
         }
-        for (place, item) in items.unwrap_or_default().into_iter().enumerate() {
+        for (place, item) in items.into_iter().enumerate() {
+            let Value::Object(item) = item else {
+                return Err(format!("`{directory}`: number {} is no map", place + 1));
+            };
             let key = format!("{directory}/{}", id(&directory, &item, place));
             if !keys.insert(key.clone()) {
                 return Err(format!("`{key}` is there twice"));
@@ -131,6 +140,9 @@ mod tests {
         let json = r#"{"routes": [{"id": "1", "uri": "/a"}]}"#;
         let route = serde_json::json!({"id": "1", "uri": "/a"});
         assert_eq!(read("a.json", json), Ok(vec![("routes/1".to_owned(), route)]));
+        let list = serde_json::json!([{"name": "cors"}]);
+        let plugins = read("a.yaml", "plugins:\n  - name: cors\n#END");
+        assert_eq!(plugins, Ok(vec![("plugins".to_owned(), list)]));
     }
 
     #[test]
@@ -139,8 +151,8 @@ mod tests {
             ("a.yaml", "routes:\n  - uri: /a\n", "does not end with the line `#END`"),
             ("a.yaml", "#END\nroutes: []\n", "does not end"),
             ("a.yaml", "routes: {\n#END", "invalid type: map"),
-            ("a.yaml", "routes: [1]\n#END", "invalid type"),
-            ("a.yaml", "plugins:\n  - name: cors\n#END", "`plugins` is no kind of resource"),
+            ("a.yaml", "routes: [1]\n#END", "`routes`: number 1 is no map"),
+            ("a.yaml", "nonsense:\n  - id: 1\n#END", "`nonsense` is no kind of resource"),
             ("a.yaml", "routes:\n- id: 1\n- id: '1'\n#END", "`routes/1` is there twice"),
             ("a.json", "{", "EOF"),
         ] {

@@ -50,6 +50,9 @@ impl Source {
     }
 }
 
+/// The key that says which plugins run, the only one without a directory.
+pub const PLUGINS: &str = "plugins";
+
 /// One key and its new value; None means deleted. Keys come without the prefix: `routes/7`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
