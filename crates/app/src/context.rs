@@ -198,6 +198,11 @@ impl App {
         self.db.close().await;
     }
 
+    /// Answers the writes that wait for gateways, as the server is about to stop.
+    pub fn dismiss_waiting(&self) {
+        self.waiters.dismiss();
+    }
+
     /// Whether the database answers.
     pub async fn ready(&self) -> Result<()> {
         gantry_store::user::exists(&mut self.db.read().await?).await.map(|_| ())

@@ -4,6 +4,7 @@
 //! and looks into the database; those that other servers take in are found by looking again.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -44,12 +45,16 @@ pub struct Wait {
 
 /// Those who wait for gateways of a cluster.
 #[derive(Default)]
-pub(crate) struct Waiters(Mutex<HashMap<Id, Weak<watch::Sender<()>>>>);
+pub(crate) struct Waiters {
+    waiting: Mutex<HashMap<Id, Weak<watch::Sender<()>>>>,
+    /// The server stops; nobody waits any more.
+    is_over: AtomicBool,
+}
 
 impl Waiters {
     /// Says that a gateway of the cluster has acknowledged something.
     pub(crate) fn wake(&self, cluster: Id) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         match waiting.get(&cluster).map(Weak::upgrade) {
             Some(Some(channel)) => channel.send_replace(()),
             Some(None) => {
@@ -59,8 +64,17 @@ impl Waiters {
         }
     }
 
+    /// Answers everybody now, with what is known so far.
+    pub(crate) fn dismiss(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        for channel in waiting.values().filter_map(Weak::upgrade) {
+            channel.send_replace(());
+        }
+    }
+
     fn join(&self, cluster: Id) -> Arc<watch::Sender<()>> {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = waiting.get(&cluster).and_then(Weak::upgrade) {
             return channel;
         }
@@ -115,7 +129,7 @@ pub(crate) async fn forget_old(app: &App) -> Result<()> {
 }
 
 /// Waits until enough gateways have applied `number`, which is committed. Never fails: at worst the
-/// answer is that time was up.
+/// answer is that time was up, also when the server stops.
 pub(crate) async fn wait(app: &App, cluster: Id, number: i64, wait: Wait) -> Delivery {
     let channel = app.waiters.join(cluster);
     let mut woken = channel.subscribe();
@@ -142,7 +156,8 @@ pub(crate) async fn wait(app: &App, cluster: Id, number: i64, wait: Wait) -> Del
                 "receipts could not be read; trying again"
             ),
         }
-        if delivery.outcome != Outcome::Timeout || Instant::now() >= deadline {
+        let is_over = Instant::now() >= deadline || app.waiters.is_over.load(Ordering::SeqCst);
+        if delivery.outcome != Outcome::Timeout || is_over {
             return delivery;
         }
         let pause = (begin.elapsed() * PAUSE).min(PAUSE_MAX);

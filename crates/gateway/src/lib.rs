@@ -55,6 +55,7 @@ mod sync;
 pub mod template;
 pub mod tls;
 pub mod upstream;
+mod worker;
 mod zone;
 
 pub use options::{Bound, ClientOptions, Options};

@@ -12,11 +12,6 @@ use std::{
     time::Duration,
 };
 
-use pingora::{
-    apps::HttpServerApp,
-    proxy::http_proxy,
-    server::{ShutdownWatch, configuration::ServerConf},
-};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::{mpsc, watch},
@@ -34,12 +29,13 @@ use crate::{
     monitor::Monitor,
     options::{Bound, Options},
     plugin::{Background, Shared, metrics::Metrics},
-    proxy::{Clients, Proxy},
+    proxy::Clients,
     sockets::Sockets,
     state::State,
     sync::{self, Change, Doubts, Source, SourceTls, Update},
     tls::Doorkeeper,
     upstream::{Resolver, Upstreams},
+    worker::{Worker, end, shutdown_watch},
     zone::{CacheOptions, Zones},
 };
 
@@ -72,15 +68,10 @@ pub enum Error {
 const FLUSH: Duration = Duration::from_secs(5);
 /// What reports and saves gets this long after the shutdown was asked for.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-/// Where a successor serves already, connections that are kept alive get this long to send another
-/// request, which is answered as their last one.
-const FAREWELL: Duration = Duration::from_secs(5);
 /// A successor that has no configuration after this time gives up.
 const READY: Duration = Duration::from_secs(60);
 /// Updates that may wait to be applied; the source is slowed down beyond.
 const UPDATES: usize = 64;
-/// Retries are counted by ourselves; Pingora's own limit must never be the smaller one.
-const TRIES_MAX: usize = 10_000;
 
 /// Runs a gateway until `shutdown`. Blocks; uses threads of its own, also inside a process that has
 /// a runtime.
@@ -180,79 +171,8 @@ fn zones(options: &Options) -> Result<Zones, Error> {
     })
 }
 
-/// One thread that serves requests.
-struct Worker {
-    http: Option<TcpListener>,
-    https: Option<TcpListener>,
-    state: Arc<State>,
-    door: Arc<Doorkeeper>,
-    clients: Arc<Clients>,
-    shutdown: CancellationToken,
-    /// Cancelled before `shutdown` if a successor serves.
-    relieved: CancellationToken,
-    grace: Duration,
-}
-
-impl Worker {
-    fn run(self) -> Result<(), Error> {
-        let runtime = runtime()?;
-        let connections = TaskTracker::new();
-        let grace = self.grace;
-        let outcome = runtime.block_on(self.serve(connections.clone()));
-        end(runtime, &connections, grace);
-        outcome
-    }
-
-    async fn serve(self, connections: TaskTracker) -> Result<(), Error> {
-        let conf =
-            Arc::new(ServerConf { threads: 1, max_retries: TRIES_MAX, ..ServerConf::default() });
-        let gauge = Arc::clone(&self.state.status.connections);
-        let (proxied, head) = (self.clients.proxied(), Some(self.clients.head_timeout()));
-        let mut app =
-            http_proxy(&conf, Proxy { state: self.state, clients: Arc::clone(&self.clients) });
-        app.server_options = Some(self.clients.server_options());
-        let app = Arc::new(app);
-        let leaving = CancellationToken::new();
-        let (ending, watched) = shutdown_watch(self.shutdown);
-        let doors = [(self.http, None), (self.https, Some(self.door))];
-        let accepting = doors.into_iter().filter_map(|(socket, door)| {
-            let port = Port {
-                listener: socket?,
-                door,
-                app: Arc::clone(&app),
-                connections: connections.clone(),
-                gauge: Arc::clone(&gauge),
-                proxied,
-                head,
-                leaving: leaving.clone(),
-            };
-            Some(listen::accept(port, watched.clone()))
-        });
-        let outcome = futures::future::try_join_all(accepting).await;
-        ending.abort();
-        if self.relieved.is_cancelled() {
-            connections.close();
-            let _ = tokio::time::timeout(FAREWELL, connections.wait()).await;
-        }
-        leaving.cancel();
-        app.http_cleanup().await;
-        outcome?;
-        Ok(())
-    }
-}
-
-/// Pingora's form of a shutdown signal.
-fn shutdown_watch(shutdown: CancellationToken) -> (tokio::task::JoinHandle<()>, ShutdownWatch) {
-    let (sender, receiver) = watch::channel(false);
-    let task = tokio::spawn(async move {
-        shutdown.cancelled().await;
-        sender.send_replace(true);
-        sender.closed().await;
-    });
-    (task, receiver)
-}
-
-fn runtime() -> io::Result<Runtime> {
+/// The runtime of one thread.
+pub fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
@@ -267,16 +187,6 @@ fn wait_until_ready(state: &State, shutdown: &CancellationToken) -> Result<(), E
             () = shutdown.cancelled() => Err(Error::NotReady),
         }
     })
-}
-
-/// Lets connections come to their end, for a while.
-fn end(runtime: Runtime, connections: &TaskTracker, grace: Duration) {
-    connections.close();
-    let waited = runtime.block_on(async { tokio::time::timeout(grace, connections.wait()).await });
-    if waited.is_err() {
-        tracing::warn!("connections are cut that did not end in time");
-    }
-    runtime.shutdown_timeout(Duration::from_secs(1));
 }
 
 /// The thread that follows the configuration, reports, and does what plugins leave for later; no

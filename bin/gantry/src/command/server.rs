@@ -99,6 +99,12 @@ impl Server {
             shutdown.clone(),
         );
         tasks.spawn(async { doors.await.map_err(Failure::from) });
+        let (waiting, ending) = (app.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            ending.cancelled().await;
+            waiting.dismiss_waiting();
+            Ok(())
+        });
         let housekeeping = gantry_app::housekeeping::run(app.clone(), shutdown.clone());
         tasks.spawn(async {
             housekeeping.await;

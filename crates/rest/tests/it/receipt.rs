@@ -94,6 +94,25 @@ async fn a_write_is_answered_when_every_gateway_has_applied_it() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_gateways_when_the_server_stops() {
+    on_both(|server| async move {
+        let owner = &server.owner;
+        let _silent = Gateway::start(&server, "silent").await;
+        let before = owner.revision().await;
+        let waiting = async {
+            tokio::join!(create(owner, "shop", "&timeout=50"), async {
+                next_revision(&server, before).await;
+                server.app.dismiss_waiting();
+            })
+        };
+        let told = tokio::time::timeout(std::time::Duration::from_secs(25), waiting).await;
+        let (answer, ()) = told.expect("an answer before the write's own time is over");
+        assert_eq!(ended(&answer, "timeout", 0), [("silent".into(), "behind".into())]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_gateway_that_stopped_is_named_and_the_write_stays() {
     on_both(|server| async move {
         let owner = &server.owner;
