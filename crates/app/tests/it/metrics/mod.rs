@@ -9,7 +9,8 @@ mod traffic;
 use gantry_app::gateway::{Identity, Via};
 use gantry_app::metrics;
 use gantry_model::metrics::{MetricType, MetricsQuery, MetricsReport};
-use gantry_model::{Id, Timestamp};
+use gantry_model::{ErrorCode, Id, Timestamp};
+use gantry_testkit::Database;
 use std::collections::BTreeMap;
 
 use self::traffic::Report;
@@ -88,4 +89,29 @@ fn same(what: &str, found: &Answers, expected: &Answers) {
         let near = (found - expected).abs() <= 1e-9 * expected.abs().max(1e-9);
         assert!(near, "{what}, {key:?}: {found} is not {expected}");
     }
+}
+
+/// Few samples, but a value at each of many moments for each of many series.
+#[tokio::test(flavor = "multi_thread")]
+async fn work_without_end_is_refused() {
+    let bench = Bench::new(Database::Sqlite).await;
+    let values = (0..5_000).map(|route| {
+        let labels = [("code", "200".to_owned()), ("route", route.to_string())];
+        (("apisix_http_status", BTreeMap::from(labels)), 1.0)
+    });
+    let values = values.collect();
+    report(&bench, &Report { time: 0, instance: "gw-1", run: 0, values }).await;
+    let query = |seconds: i64| MetricsQuery {
+        start: Timestamp::from_seconds(START),
+        end: Timestamp::from_seconds(START + seconds),
+        step: 1,
+        app_id: None,
+        api_id: None,
+        instance_id: None,
+    };
+    let ask = async |seconds| {
+        metrics::query(&bench.cx, bench.cluster(), MetricType::ApiRequests, query(seconds)).await
+    };
+    assert_eq!(ask(10_999).await.unwrap_err().code, ErrorCode::InvalidArgument);
+    ask(60).await.unwrap();
 }
