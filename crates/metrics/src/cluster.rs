@@ -76,6 +76,8 @@ pub struct Cluster {
     head: Head,
     /// In order of their numbers.
     pub blocks: Vec<Block>,
+    /// Files of blocks that cannot be read, kept for people while there is room.
+    damaged: Vec<PathBuf>,
     /// The stretch in which the limit of series was reported last.
     warned: Option<i64>,
     /// When the head could not be made a block.
@@ -85,7 +87,7 @@ pub struct Cluster {
 impl Cluster {
     pub fn open(folder: PathBuf, options: &Options) -> io::Result<Self> {
         fs::create_dir_all(&folder)?;
-        let (mut logs, mut blocks) = (Vec::new(), Vec::new());
+        let (mut logs, mut blocks, mut damaged) = (Vec::new(), Vec::new(), Vec::new());
         for file in fs::read_dir(&folder)? {
             let path = file?.path();
             if Extent::parse(&path).is_some() {
@@ -93,6 +95,9 @@ impl Cluster {
                     Ok(block) => blocks.push(block),
                     Err(error) => {
                         tracing::warn!(path = %path.display(), %error, "metrics are left out");
+                        if error.kind() == io::ErrorKind::InvalidData {
+                            damaged.push(path);
+                        }
                     }
                 }
                 continue;
@@ -100,6 +105,7 @@ impl Cluster {
             let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
             match (path.extension().and_then(|end| end.to_str()), number) {
                 (Some("wal"), Some(number)) => logs.push(number),
+                (Some("damaged"), _) => damaged.push(path),
                 (Some("tmp"), _) => fs::remove_file(&path)?,
                 _ => {}
             }
@@ -128,7 +134,7 @@ impl Cluster {
         let (log, head) = load(&folder, number)?;
         let is_sealed = covers(&blocks, number, None);
         let (warned, failed) = (None, None);
-        let mut cluster = Self { folder, number, log, head, blocks, warned, failed };
+        let mut cluster = Self { folder, number, log, head, blocks, damaged, warned, failed };
         if is_sealed {
             cluster.try_seal(cluster.head.newest, options);
         }
@@ -231,7 +237,10 @@ impl Cluster {
     /// Sets a block aside that cannot be read.
     pub fn set_aside(&mut self, block: &Block) -> io::Result<()> {
         self.blocks.retain(|known| known.path != block.path);
-        unless_gone(fs::rename(&block.path, block.path.with_extension("damaged")))
+        let aside = block.path.with_extension("damaged");
+        unless_gone(fs::rename(&block.path, &aside))?;
+        self.damaged.push(aside);
+        Ok(())
     }
 
     /// Whether the samples of a time were thinned out.
@@ -240,9 +249,25 @@ impl Cluster {
         self.blocks.iter().any(|block| overlaps(block) && block.extent().is_coarse)
     }
 
-    /// Bytes of the log and the blocks.
+    /// Bytes of the log, the blocks and what cannot be read.
     pub fn bytes(&self) -> u64 {
-        self.log.length() + self.blocks.iter().map(|block| block.size).sum::<u64>()
+        let size = |path: &PathBuf| fs::metadata(path).map_or(0, |file| file.len());
+        let damaged: u64 = self.damaged.iter().map(size).sum();
+        self.log.length() + damaged + self.blocks.iter().map(|block| block.size).sum::<u64>()
+    }
+
+    /// Whether there is anything that [`Cluster::make_room`] could remove.
+    pub fn has_surplus(&self) -> bool {
+        !self.blocks.is_empty() || !self.damaged.is_empty()
+    }
+
+    /// Removes what cannot be read, or else the oldest block.
+    pub fn make_room(&mut self) -> io::Result<()> {
+        if let Some(path) = self.damaged.pop() {
+            return unless_gone(fs::remove_file(path));
+        }
+        let first = self.blocks.iter().map(|block| block.last).min();
+        self.forget(|block| Some(block.last) == first)
     }
 
     /// Removes blocks.

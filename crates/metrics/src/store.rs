@@ -179,14 +179,10 @@ impl Store {
                 return outcome;
             }
             // Nobody's past goes for another's noise: the largest gives.
-            let with_blocks = clusters.iter().zip(sizes);
-            let with_blocks = with_blocks.filter(|(cluster, _)| !lock(cluster).blocks.is_empty());
-            let Some((largest, _)) = with_blocks.max_by_key(|(_, size)| *size) else {
-                return outcome;
-            };
-            let mut largest = lock(largest);
-            let first = largest.blocks.iter().map(|block| block.last).min();
-            outcome = largest.forget(|block| Some(block.last) == first);
+            let giving = clusters.iter().zip(sizes);
+            let giving = giving.filter(|(cluster, _)| lock(cluster).has_surplus());
+            let Some((largest, _)) = giving.max_by_key(|(_, size)| *size) else { return outcome };
+            outcome = lock(largest).make_room();
         }
     }
 

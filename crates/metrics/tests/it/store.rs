@@ -252,10 +252,19 @@ fn a_damaged_block_is_left_out() {
     let mut bytes = fs::read(&blocks[1]).unwrap();
     bytes[10] ^= 0xff;
     fs::write(&blocks[1], bytes).unwrap();
+    // Room for two blocks and the log, but not for another.
+    let size = fs::metadata(&blocks[1]).unwrap().len();
+    let log = fs::metadata(&files(folder.path(), "wal")[0]).unwrap().len();
+    let options = Options { disk_bytes_max: log + size * 2 + size / 2, ..options };
     let store = Store::open(folder.path(), options).unwrap();
     // Who asks is answered with what is left, and nothing twice.
     assert_eq!(read(&store)[0].1, [(2 * MINUTE, 1.0)]);
     assert_eq!(files(folder.path(), "damaged").len(), 1);
+    // When room is needed, what cannot be read goes first.
+    store.append(cluster(), &report(3 * MINUTE, &[1.0])).unwrap();
+    store.maintain(4 * MINUTE).unwrap();
+    assert_eq!(files(folder.path(), "damaged").len(), 0);
+    assert_eq!(read(&store)[0].1, [(2 * MINUTE, 1.0), (3 * MINUTE, 1.0)]);
 }
 
 /// A full disk, in the end: the block is written, and the log after it cannot be made.
