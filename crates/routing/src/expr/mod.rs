@@ -147,7 +147,7 @@ impl Node {
     fn collect<'a>(&'a self, names: &mut Vec<&'a str>) {
         match self {
             Self::All(nodes) | Self::Any(nodes) => {
-                nodes.iter().for_each(|node| node.collect(names))
+                nodes.iter().for_each(|node| node.collect(names));
             }
             Self::Not(node) => node.collect(names),
             Self::Test { variable, .. } => names.push(variable),
