@@ -164,7 +164,7 @@ impl Turns {
         let weights = self.ends.iter().zip(starts).map(|(end, start)| end - start).enumerate();
         let weights = weights.filter(|(index, _)| free(index));
         let total: u64 = weights.clone().map(|(_, weight)| weight).sum();
-        let slot = u128::from(turn.wrapping_mul(SCATTER)) * u128::from(total) >> 64;
+        let slot = (u128::from(turn.wrapping_mul(SCATTER)) * u128::from(total)) >> 64;
         let ends = weights.scan(0, |end, (index, weight)| {
             *end += weight;
             Some((index, *end))

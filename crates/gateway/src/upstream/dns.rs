@@ -88,12 +88,12 @@ impl Resolver {
         let answer = known.as_ref().and_then(|known| known.answer.get());
         if let Some(Answer { addresses, .. }) = answer.filter(|it| it.until <= Instant::now()) {
             if addresses.is_empty() {
-                known = Some(self.put(name, known.as_ref(), Arc::default()));
+                known = Some(self.put(name, known.as_ref(), &Arc::default()));
             } else {
                 self.renew(name, known.as_ref());
             }
         }
-        let known = known.unwrap_or_else(|| self.put(name, None, Arc::default()));
+        let known = known.unwrap_or_else(|| self.put(name, None, &Arc::default()));
         known.answer.get_or_init(|| self.ask(name, None)).await;
         known
     }
@@ -106,14 +106,14 @@ impl Resolver {
         let (resolver, name, before) = (self.clone(), name.to_owned(), Arc::clone(before));
         tokio::spawn(async move {
             let answer = OnceCell::new_with(Some(resolver.ask(&name, Some(&before)).await));
-            resolver.put(&name, Some(&before), Arc::new(Known { answer, ..Known::default() }));
+            resolver.put(&name, Some(&before), &Arc::new(Known { answer, ..Known::default() }));
         });
     }
 
     /// Puts one in the place of another, unless somebody else has done so already; answers what is
     /// there then.
-    fn put(&self, name: &str, before: Option<&Arc<Known>>, new: Arc<Known>) -> Arc<Known> {
-        let mut there = Arc::clone(&new);
+    fn put(&self, name: &str, before: Option<&Arc<Known>>, new: &Arc<Known>) -> Arc<Known> {
+        let mut there = Arc::clone(new);
         self.known.rcu(|names| {
             let found = names.get(name);
             if let Some(found) = found.filter(|_| found.map(Arc::as_ptr) != before.map(Arc::as_ptr))
@@ -121,13 +121,13 @@ impl Resolver {
                 there = Arc::clone(found);
                 return Arc::clone(names);
             }
-            there = Arc::clone(&new);
+            there = Arc::clone(new);
             let mut names = if found.is_some() || names.size() < NAMES_MAX {
                 (**names).clone()
             } else {
                 HashTrieMapSync::new_sync()
             };
-            names.insert_mut(name.to_owned(), Arc::clone(&new));
+            names.insert_mut(name.to_owned(), Arc::clone(new));
             Arc::new(names)
         });
         there
@@ -274,10 +274,10 @@ mod tests {
     #[tokio::test]
     async fn those_who_ask_for_the_same_name_wait_for_one_answer() {
         let resolver = Resolver::default();
-        let first = resolver.put("localhost", None, failed());
+        let first = resolver.put("localhost", None, &failed());
         // Both find the failure, one asks.
-        let one = resolver.put("localhost", Some(&first), Arc::default());
-        let other = resolver.put("localhost", Some(&first), Arc::default());
+        let one = resolver.put("localhost", Some(&first), &Arc::default());
+        let other = resolver.put("localhost", Some(&first), &Arc::default());
         assert!(Arc::ptr_eq(&one, &other) && !Arc::ptr_eq(&one, &first));
         let (mine, yours) = tokio::join!(resolver.know("localhost"), resolver.know("localhost"));
         assert!(Arc::ptr_eq(&mine, &yours) && Arc::ptr_eq(&mine, &one));
@@ -290,9 +290,9 @@ mod tests {
         let names = (0..NAMES_MAX).map(|number| (number.to_string(), Arc::default()));
         resolver.known.store(Arc::new(names.collect()));
         let first = resolver.known.load().get("0").cloned();
-        resolver.put("0", first.as_ref(), Arc::default());
+        resolver.put("0", first.as_ref(), &Arc::default());
         assert_eq!(resolver.known.load().size(), NAMES_MAX);
-        resolver.put("one more", None, Arc::default());
+        resolver.put("one more", None, &Arc::default());
         assert_eq!(resolver.known.load().size(), 1);
     }
 }
