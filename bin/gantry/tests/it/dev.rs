@@ -30,11 +30,11 @@ async fn the_printed_lines_work_and_a_second_start_keeps_the_data() {
     assert_eq!(statuses(&lines), [200, 401, 200], "{:#?}", first.printed);
     let printed = first.printed.join("\n");
     assert!(printed.contains("password"), "a one-time password: {printed}");
+    let token = word_after(&first, "access token");
     let status = first.stop().await;
     assert!(status.success(), "stops cleanly: {status}");
 
     let second = Process::start(BINARY, &arguments, folder.path()).await;
-    let token = words_after(&first, "access token").next().expect("a token").to_owned();
     assert_eq!(calls(second.address("api"), &token).await, 3, "the gateway's last word was heard");
     let again: Vec<String> = curl_lines(&second);
     assert_eq!(statuses(&again), [200, 401, 200], "{:#?}", second.printed);
@@ -42,9 +42,9 @@ async fn the_printed_lines_work_and_a_second_start_keeps_the_data() {
     assert!(second.stop().await.success());
 }
 
-fn words_after<'a>(process: &'a Process, label: &str) -> impl Iterator<Item = &'a str> {
+fn word_after(process: &Process, label: &str) -> String {
     let line = process.printed.iter().find_map(|line| line.trim().strip_prefix(label));
-    line.unwrap_or_default().split_whitespace()
+    line.unwrap_or_default().trim().to_owned()
 }
 
 /// Requests that all gateways have told of.

@@ -92,7 +92,7 @@ impl Watch for Proxy {
             let is_change = !events.is_empty();
             if is_change && proxy.spoil.swap(false, Ordering::SeqCst) {
                 let entries = events.iter_mut().filter_map(|event| event.kv.as_mut());
-                entries.for_each(|entry| entry.key.push(b'x'));
+                entries.for_each(|entry| entry.key = [&entry.key[..], b"x"].concat().into());
             }
             let is_lost = is_change && proxy.lose.swap(false, Ordering::SeqCst);
             (!is_lost && !proxy.stall.load(Ordering::SeqCst)).then_some(answer)
