@@ -16,17 +16,17 @@ fn person(name: &str) -> Value {
 }
 
 /// Shuts everybody out whom the filter lets in.
-fn shut(filter: Value) -> Value {
+fn shut(filter: &Value) -> Value {
     json!({"ip-restriction": {"whitelist": ["192.0.2.1"], "_meta": {"filter": filter}}})
 }
 
 #[tokio::test]
 async fn access_control_sees_who_the_consumer_is_also_in_a_global_rule() {
     let origin = Origin::start("one").await;
-    let mut plugins = shut(json!([["consumer_name", "==", "partner"]]));
+    let mut plugins = shut(&json!([["consumer_name", "==", "partner"]]));
     plugins["key-auth"] = json!({});
     let keyed = json!({"key-auth": {}});
-    let global = shut(json!([["consumer_name", "==", "partner"], ["uri", "==", "/global"]]));
+    let global = shut(&json!([["consumer_name", "==", "partner"], ["uri", "==", "/global"]]));
     let rig = Rig::start(&[
         ("consumers/partner", person("partner")),
         ("consumers/guest", person("guest")),
