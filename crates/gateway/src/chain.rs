@@ -31,7 +31,8 @@ pub struct Link {
     pub filter: Option<Expr>,
     /// When the filter is asked.
     pub begins: Phase,
-    /// Stands for a plugin that had to protect something and cannot: nothing may displace it.
+    /// Stands for a plugin that had to protect something and cannot. No other global rule displaces it;
+    /// what goes before it in the merge does.
     pub closed: bool,
     /// Replaces the body of the plugin's answers from 400 on.
     pub error_response: Option<Bytes>,

@@ -12,7 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     gathered,
-    head::Head,
+    head::{Head, Limits},
     proxy_protocol,
     status::Gauge,
     tls::{Doorkeeper, Refused},
@@ -34,8 +34,8 @@ pub struct Port<A> {
     pub gauge: Arc<Gauge>,
     /// Whether every connection begins with a header of the PROXY protocol.
     pub proxied: bool,
-    /// How long the head of a request may take; None watches nothing.
-    pub head: Option<Duration>,
+    /// What is asked of the heads of requests; None watches nothing.
+    pub heads: Option<Limits>,
     /// When handshakes are no longer waited for.
     pub leaving: CancellationToken,
 }
@@ -45,7 +45,7 @@ pub async fn accept<A>(port: Port<A>, mut shutdown: ShutdownWatch) -> io::Result
 where
     A: ServerApp + Send + Sync + 'static,
 {
-    let Port { listener, door, app, connections, gauge, proxied, head: limit, leaving } = port;
+    let Port { listener, door, app, connections, gauge, proxied, heads, leaving } = port;
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     loop {
@@ -66,7 +66,7 @@ where
         let open = gauge.open();
         connections.spawn(async move {
             let _open = open;
-            let head = Head::new(limit.unwrap_or(Duration::MAX));
+            let head = Head::new(heads);
             let opening = open_stream(socket, door.as_deref(), proxied, &head);
             let opened = tokio::select! {
                 opened = tokio::time::timeout(HANDSHAKE, opening) => opened,
@@ -74,7 +74,7 @@ where
             };
             match opened {
                 Ok(Ok(stream)) => {
-                    let watched = limit.is_some() && stream.selected_alpn_proto() != Some(ALPN::H2);
+                    let watched = heads.is_some() && stream.selected_alpn_proto() != Some(ALPN::H2);
                     let serving = serve(stream, app, shutdown);
                     if watched { head.watching(serving).await } else { serving.await }
                 }

@@ -85,7 +85,7 @@ pub fn run(mut options: Options, shutdown: CancellationToken) -> Result<(), Erro
     let zones = zones(&options)?;
     let access_log = options.access_log.as_deref();
     options.series.check().map_err(Error::Metrics)?;
-    let resolver = Resolver::new(&options.dns);
+    let resolver = Resolver::new(std::mem::take(&mut options.dns));
     let shared = Shared {
         https_port,
         background: Background::new(background.handle().clone()),
@@ -264,7 +264,7 @@ fn status_port(
         connections: TaskTracker::new(),
         gauge: Arc::default(),
         proxied: false,
-        head: None,
+        heads: None,
         leaving: shutdown.clone(),
     }
 }

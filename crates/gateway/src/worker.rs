@@ -52,7 +52,7 @@ impl Worker {
         let conf =
             Arc::new(ServerConf { threads: 1, max_retries: TRIES_MAX, ..ServerConf::default() });
         let gauge = Arc::clone(&self.state.status.connections);
-        let (proxied, head) = (self.clients.proxied(), Some(self.clients.head_timeout()));
+        let (proxied, heads) = (self.clients.proxied(), Some(self.clients.heads()));
         let mut app =
             http_proxy(&conf, Proxy { state: self.state, clients: Arc::clone(&self.clients) });
         app.server_options = Some(self.clients.server_options());
@@ -68,7 +68,7 @@ impl Worker {
                 connections: connections.clone(),
                 gauge: Arc::clone(&gauge),
                 proxied,
-                head,
+                heads,
                 leaving: leaving.clone(),
             };
             Some(listen::accept(port, watched.clone()))

@@ -57,12 +57,13 @@ pub fn run(options: &DevOptions) -> Outcome {
         };
         shutdown.cancel();
         let gateway = tokio::task::spawn_blocking(move || gateway.join()).await?;
-        sample.await??;
+        let sample = sample.await?;
         silence.cancel();
         let served = match failed {
             Some(ended) => ended,
             None => serving.await,
         };
+        sample?;
         gateway.map_err(|_| "the gateway's thread broke off")??;
         served
     })

@@ -27,14 +27,10 @@ impl<'a> Facts<'a> {
                 let text = std::str::from_utf8(body).ok()?;
                 url::argument(text, path).map(|value| Var::from(value.into_owned()))
             }
-            (".", "application/json") => {
-                let document = serde_json::from_slice(body).ok()?;
-                let step = |value: Value, name: &str| match value {
-                    Value::Object(mut fields) => fields.remove(name),
-                    _ => None,
-                };
-                path.split('.').try_fold(document, step).and_then(var)
-            }
+            (".", "application/json") => path
+                .split('.')
+                .try_fold(self.document()?, |value, name| value.get(name))
+                .and_then(var),
             _ => None,
         }
     }
@@ -46,6 +42,12 @@ impl<'a> Facts<'a> {
             exchange.body_wanted.store(true, std::sync::atomic::Ordering::Relaxed);
         }
         exchange.body.as_deref()
+    }
+
+    /// The body as JSON, parsed once.
+    fn document(&self) -> Option<&'a Value> {
+        let body = self.body()?;
+        self.exchange.document.get_or_init(|| serde_json::from_slice(body).ok()).as_ref()
     }
 
     /// The media type, in lower case if it is one of those that matter.
@@ -66,10 +68,7 @@ impl<'a> Facts<'a> {
         }
         let body = self.body()?;
         match self.content_type() {
-            "application/json" => {
-                let document: Value = serde_json::from_slice(body).ok()?;
-                Operation::read(document.get("query")?.as_str()?)
-            }
+            "application/json" => Operation::read(self.document()?.get("query")?.as_str()?),
             "application/graphql" => Operation::read(std::str::from_utf8(body).ok()?),
             _ => None,
         }
@@ -77,12 +76,12 @@ impl<'a> Facts<'a> {
 }
 
 /// A value of a document as variables have it; an object has none.
-fn var(value: Value) -> Option<Var<'static>> {
+fn var(value: &Value) -> Option<Var<'_>> {
     match value {
         Value::Null | Value::Object(_) => None,
-        Value::Bool(flag) => Some(Var::Flag(flag)),
+        Value::Bool(flag) => Some(Var::Flag(*flag)),
         Value::Number(number) => number.as_f64().map(Var::Number),
-        Value::String(text) => Some(Var::from(text)),
-        Value::Array(values) => Some(Var::List(values.into_iter().filter_map(var).collect())),
+        Value::String(text) => Some(Var::from(text.as_str())),
+        Value::Array(values) => Some(Var::List(values.iter().filter_map(var).collect())),
     }
 }

@@ -57,6 +57,8 @@ pub struct Exchange {
     /// The request's body, once a plugin has asked for it; what plugins leave here is what the
     /// upstream gets. None lets it stream.
     pub body: Option<Bytes>,
+    /// The body as JSON, once somebody has asked for a part of it; None if it is none.
+    pub(crate) document: OnceLock<Option<serde_json::Value>>,
     /// Whether a variable of the body was asked for before the body was there.
     pub(crate) body_wanted: AtomicBool,
     /// Where the client's connection comes back from while `body` is sent.
@@ -172,6 +174,7 @@ impl Exchange {
             consumer: None,
             outgoing: Outgoing::default(),
             body: None,
+            document: OnceLock::new(),
             body_wanted: AtomicBool::new(false),
             held: None,
             attempts: Attempts::default(),
@@ -213,7 +216,9 @@ impl Exchange {
     #[must_use]
     pub fn client_scheme<'a>(&self, request: &'a RequestHeader) -> &'a str {
         let said = request.headers.get(X_FORWARDED_PROTO).and_then(|value| value.to_str().ok());
-        said.filter(|said| !said.is_empty()).unwrap_or_else(|| self.scheme())
+        // Each proxy on the way may have added its own.
+        let first = said.and_then(|said| said.split(',').next()).map(str::trim);
+        first.filter(|first| !first.is_empty()).unwrap_or_else(|| self.scheme())
     }
 
     /// Finds who presents this key to an authentication plugin.

@@ -73,7 +73,9 @@ impl Redirect {
         let facts = exchange.facts(request);
         let (status, location) = match &self.target {
             Target::Template(template) => (self.status, template.render(&facts).into_owned()),
-            Target::Https(template) if exchange.client_scheme(request) != "https" => {
+            Target::Https(template)
+                if exchange.client_scheme(request).eq_ignore_ascii_case("http") =>
+            {
                 let safe = matches!(request.method, Method::GET | Method::HEAD);
                 let status = if safe {
                     StatusCode::MOVED_PERMANENTLY

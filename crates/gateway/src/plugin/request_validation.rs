@@ -96,7 +96,10 @@ impl BodyRules {
         let checked = if form {
             self.schema.check(&mut by_field(&String::from_utf8_lossy(body)))
         } else {
-            self.json(body).map(|fresh| exchange.body = Some(fresh.into()))
+            self.json(body).map(|fresh| {
+                exchange.body = Some(fresh.into());
+                exchange.document.take();
+            })
         };
         match checked {
             Ok(()) => Flow::Next,

@@ -21,8 +21,9 @@ use crate::{
 const X_FORWARDED_PORT: &str = "X-Forwarded-Port";
 const X_FORWARDED_HOST: &str = "X-Forwarded-Host";
 
-/// The longest body that is read to find a route.
-const BODY_MAX: u64 = 64 << 20;
+/// The longest body that is read to find a route: it comes before anybody is known, so it is short. A
+/// longer one has no variables. APISIX has the same bound for GraphQL.
+const BODY_MAX: u64 = 1 << 20;
 
 /// Notes who asks for what, and looks the route up. Some if the request is refused at once.
 pub async fn receive(
@@ -60,9 +61,12 @@ pub async fn receive(
     Ok(None)
 }
 
-/// Whether there is a body that ends before the response begins.
+/// Whether there is a body that is short, as far as it says, and ends before the response begins.
 fn may_read(session: &mut Session) -> bool {
-    !session.is_upgrade_req() && !session.as_mut().is_body_empty()
+    let declared = request::length(&session.req_header().headers);
+    declared.is_none_or(|length| length <= BODY_MAX)
+        && !session.is_upgrade_req()
+        && !session.as_mut().is_body_empty()
 }
 
 fn note_connection(session: &Session, exchange: &mut Exchange) {

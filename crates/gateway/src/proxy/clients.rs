@@ -2,10 +2,11 @@
 
 use http::StatusCode;
 use pingora::{apps::HttpServerOptions, http::RequestHeader, proxy::Session};
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
 use crate::{
     exchange::Exchange,
+    head::Limits,
     options::ClientOptions,
     plugin::{BodyLimit, Networks},
     request,
@@ -47,9 +48,9 @@ impl Clients {
         self.options.proxy_protocol
     }
 
-    /// How long the head of a request may take from its first byte.
-    pub fn head_timeout(&self) -> Duration {
-        self.options.read_timeout
+    /// What is asked of the heads of requests.
+    pub fn heads(&self) -> Limits {
+        Limits { time: self.options.read_timeout, h2c: self.options.h2c }
     }
 
     /// The same rules as far as Pingora has to know them.

@@ -233,7 +233,7 @@ pub fn stale(exchange: &mut Exchange, mut error: Box<Error>) -> Box<Error> {
 /// A try has failed: decides whether there is another one.
 pub fn failed(exchange: &mut Exchange, mut error: Box<Error>, repeatable: bool) -> Box<Error> {
     let attempts = &mut exchange.attempts;
-    attempts.lease = None;
+    attempts.lease.take().iter().for_each(Lease::failed);
     attempts.report(if is_timeout(&error) { Report::Timeout } else { Report::TcpFailure });
     if attempts.statuses.len() < attempts.tried.len() {
         attempts.statuses.push(if is_timeout(&error) { 504 } else { 502 });

@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use hickory_resolver::{
     TokioResolver,
     config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig},
+    lookup_ip::LookupIp,
     net::{NetError, runtime::TokioRuntimeProvider},
 };
 use rpds::HashTrieMapSync;
@@ -47,27 +48,26 @@ struct Answer {
 }
 
 /// What is known, and who is asked for the rest. Clones share both.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Resolver {
     known: Arc<ArcSwap<HashTrieMapSync<String, Arc<Known>>>>,
-    /// None if the system's configuration is of no use; then no name has an address.
-    servers: Option<Arc<TokioResolver>>,
+    servers: Arc<Servers>,
 }
 
-impl Default for Resolver {
-    fn default() -> Self {
-        Self::new(&[])
-    }
+/// Those of the system if there are no addresses.
+#[derive(Default)]
+struct Servers {
+    addresses: Vec<SocketAddr>,
+    /// Made when the first name is asked for.
+    client: OnceLock<Result<TokioResolver, NetError>>,
 }
 
 impl Resolver {
     /// Asks these servers, or those of the system if there are none; `/etc/hosts` goes first.
     #[must_use]
-    pub fn new(servers: &[SocketAddr]) -> Self {
-        let servers = connect(servers).inspect_err(|error| {
-            tracing::error!(%error, "names of nodes cannot be resolved");
-        });
-        Self { known: Arc::default(), servers: servers.ok().map(Arc::new) }
+    pub fn new(servers: Vec<SocketAddr>) -> Self {
+        let servers = Servers { addresses: servers, ..Servers::default() };
+        Self { known: Arc::default(), servers: Arc::new(servers) }
     }
 
     /// One address of the name, taking turns if it has several. None if it has none.
@@ -106,7 +106,10 @@ impl Resolver {
         let (resolver, name, before) = (self.clone(), name.to_owned(), Arc::clone(before));
         tokio::spawn(async move {
             let answer = OnceCell::new_with(Some(resolver.ask(&name, Some(&before)).await));
-            resolver.put(&name, Some(&before), &Arc::new(Known { answer, ..Known::default() }));
+            // With answers that are good for a moment only, all addresses still get their turns.
+            let turn = AtomicUsize::new(before.turn.load(Ordering::Relaxed));
+            let new = Known { answer, turn, ..Known::default() };
+            resolver.put(&name, Some(&before), &Arc::new(new));
         });
     }
 
@@ -135,25 +138,21 @@ impl Resolver {
 
     /// Asks the servers; an answer before outlives a failure.
     async fn ask(&self, name: &str, before: Option<&Known>) -> Answer {
-        let found = match &self.servers {
-            None => Err("there are no servers to ask".to_owned()),
-            Some(servers) => match tokio::time::timeout(PATIENCE, servers.lookup_ip(name)).await {
-                Ok(found) => found.map_err(|error| error.to_string()),
-                Err(_) => Err("the servers do not answer".to_owned()),
-            },
-        };
+        let found = tokio::time::timeout(PATIENCE, self.servers.lookup(name)).await;
         let now = Instant::now();
-        match found {
-            Ok(found) => Answer {
-                addresses: found.iter().collect(),
-                until: found.valid_until().clamp(now + FRESH_MIN, now + FRESH_MAX),
-            },
-            Err(error) => {
-                tracing::warn!(name, error, "a node's name could not be resolved");
-                let addresses = before.map_or(&[][..], Known::addresses).to_vec();
-                Answer { addresses, until: now + FAILED }
+        let (error, kept) = match found {
+            Ok(Ok(found)) => {
+                let until = found.valid_until().clamp(now + FRESH_MIN, now + FRESH_MAX);
+                return Answer { addresses: found.iter().collect(), until };
             }
-        }
+            // The servers say so: whoever has the addresses now is somebody else.
+            Ok(Err(error)) if error.is_no_records_found() => (error.to_string(), None),
+            Ok(Err(error)) => (error.to_string(), before),
+            Err(_) => ("the servers do not answer".to_owned(), before),
+        };
+        tracing::warn!(name, error, "a node's name could not be resolved");
+        let addresses = kept.map_or(&[][..], Known::addresses).to_vec();
+        Answer { addresses, until: now + FAILED }
     }
 }
 
@@ -163,10 +162,21 @@ impl Known {
     }
 }
 
+impl Servers {
+    async fn lookup(&self, name: &str) -> Result<LookupIp, NetError> {
+        let client = self.client.get_or_init(|| connect(&self.addresses));
+        client.as_ref().map_err(Clone::clone)?.lookup_ip(name).await
+    }
+}
+
 fn connect(servers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
-    let mut builder = if servers.is_empty() {
-        TokioResolver::builder_tokio()?
+    let of_system = servers.is_empty().then(TokioResolver::builder_tokio);
+    let mut builder = if let Some(Ok(builder)) = of_system {
+        builder
     } else {
+        if let Some(Err(error)) = of_system {
+            tracing::error!(%error, "there are no servers for names; only /etc/hosts has some");
+        }
         let server = |address: &SocketAddr| {
             let mut ways = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
             ways.iter_mut().for_each(|way| way.port = address.port());
@@ -240,27 +250,41 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_good_for_as_long_as_its_records_say() {
         let (address, asked) = server().await;
-        let resolver = Resolver::new(&[address]);
+        let resolver = Resolver::new(vec![address]);
         let (first, long) = (IpAddr::from([127, 0, 0, 1]), "long.test");
+        let (short, long) = (resolver.know("short.test").await, resolver.know(long).await);
+        let until = |known: &Known| known.answer.get().unwrap().until;
+        assert!(until(&short) <= Instant::now() + FRESH_MIN);
+        assert!(until(&long) > Instant::now() + Duration::from_secs(200));
+        // Once its time is over, whoever asks gets it once more and makes it new.
+        let over = Answer { addresses: vec![first], until: Instant::now() };
+        let over = Known { answer: OnceCell::new_with(Some(over)), ..Known::default() };
+        resolver.put("short.test", Some(&short), &Arc::new(over));
         assert_eq!(resolver.resolve("short.test").await, Some(first));
-        assert_eq!(resolver.resolve(long).await, Some(first));
         let renewed = async {
             while resolver.resolve("short.test").await == Some(first) {
                 tokio::task::yield_now().await;
             }
         };
         tokio::time::timeout(Duration::from_secs(30), renewed).await.unwrap();
-        assert_eq!(resolver.resolve(long).await, Some(first));
+        assert_eq!(resolver.resolve("long.test").await, Some(first));
         assert_eq!(asked.lock().unwrap().get("long.test."), Some(&1));
-        assert_eq!(resolver.resolve("unknown.test").await, None);
+    }
+
+    #[tokio::test]
+    async fn what_servers_do_not_know_any_more_has_no_address() {
+        let resolver = Resolver::new(vec![server().await.0]);
+        let known = resolver.know("long.test").await;
+        let later = resolver.ask("unknown.test", Some(&known)).await;
+        assert!(!known.addresses().is_empty() && later.addresses.is_empty());
     }
 
     #[tokio::test]
     async fn addresses_outlive_a_server_that_fails() {
-        let resolver = Resolver::new(&[server().await.0]);
+        let resolver = Resolver::new(vec![server().await.0]);
         let known = resolver.know("long.test").await;
         let gone = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let later = Resolver::new(&[gone]).ask("long.test", Some(&known)).await;
+        let later = Resolver::new(vec![gone]).ask("long.test", Some(&known)).await;
         assert_eq!(later.addresses, known.addresses());
         assert!(later.until <= Instant::now() + FAILED);
     }

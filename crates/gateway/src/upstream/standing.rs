@@ -102,6 +102,8 @@ struct Speed {
     packed: AtomicU64,
 }
 
+/// What a failure counts for at least.
+const PENALTY: Duration = Duration::from_secs(5);
 /// After this time a duration counts for a third.
 const DECAY: f32 = 10_000.0;
 
@@ -150,6 +152,11 @@ impl Lease {
     /// and how long the client takes for the rest is not the node's doing.
     pub fn answered(&self) {
         self.standing.speed.observe(self.began.elapsed(), Speed::now());
+    }
+
+    /// The node has failed: however fast it was about that, it counts as slow.
+    pub fn failed(&self) {
+        self.standing.speed.observe(self.began.elapsed().max(PENALTY), Speed::now());
     }
 }
 
@@ -203,6 +210,9 @@ mod tests {
         drop((lease, Lease::new(&standing)));
         assert_eq!(standing.speed.packed.load(Ordering::Relaxed), known);
         assert_eq!(standing.busy(), 0);
+        let other = Arc::new(Standing::default());
+        Lease::new(&other).failed();
+        assert!(other.slowness() > standing.slowness(), "failing at once is no speed");
     }
 
     #[test]

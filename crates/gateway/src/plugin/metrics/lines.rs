@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use ahash::RandomState;
 use hashbrown::HashTable;
 
-use super::{Answer, Key, SeriesOptions};
+use super::{Key, SeriesOptions, Status};
 
 /// What a family has lost after so many steps, as its help text says.
 const SUMMED: [&str; 4] = [
@@ -78,14 +78,14 @@ pub(super) struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    pub fn new(key: &'a Key, answer: Option<&'a Answer>, blanks: Blanks) -> Self {
+    pub fn new(key: &'a Key, status: Option<&'a Status>, blanks: Blanks) -> Self {
         let unless = |blank: bool, text: &'a str| if blank { "" } else { text };
         let labels = key.labels();
         let extra = labels.extra.iter().enumerate();
         let extra = extra.map(|(place, value)| unless(blanks.extra & (1 << place) != 0, value));
-        let (code, uri, host, source) = match answer {
-            Some(answer) => {
-                (answer.code, &*answer.matched_uri, &*answer.matched_host, answer.source)
+        let (code, uri, host, source) = match status {
+            Some(status) => {
+                (status.code, &*status.matched_uri, &*status.matched_host, status.source)
             }
             None => (0, "", "", ""),
         };
@@ -120,13 +120,13 @@ pub(super) struct Lines<V> {
 struct Line<V> {
     hashes: [u64; 2],
     key: Key,
-    answer: Option<Answer>,
+    status: Option<Status>,
     value: V,
 }
 
 impl<V> Line<V> {
     fn values(&self, blanks: Blanks) -> Values<'_> {
-        Values::new(&self.key, self.answer.as_ref(), blanks)
+        Values::new(&self.key, self.status.as_ref(), blanks)
     }
 }
 
@@ -154,16 +154,16 @@ impl<V: Default> Lines<V> {
     }
 
     /// Counts a value in.
-    pub fn add(&mut self, key: &Key, answer: Option<&Answer>, value: &V) {
-        let values = Values::new(key, answer, self.blanks());
+    pub fn add(&mut self, key: &Key, status: Option<&Status>, value: &V) {
+        let values = Values::new(key, status, self.blanks());
         let hashes = self.hashers.each_ref().map(|hasher| hasher.hash_one(&values));
         let [hash, _] = hashes;
         if let Some(line) = self.table.find_mut(hash, |line| line.hashes == hashes) {
             (self.sum)(&mut line.value, value);
             return;
         }
-        let (key, answer) = (key.clone(), answer.cloned());
-        let mut line = Line { hashes, key, answer, value: V::default() };
+        let (key, status) = (key.clone(), status.cloned());
+        let mut line = Line { hashes, key, status, value: V::default() };
         (self.sum)(&mut line.value, value);
         self.table.insert_unique(hash, line, |line| line.hashes[0]);
         if self.table.len() > self.room && self.steps + 1 < SUMMED.len() {
@@ -174,8 +174,8 @@ impl<V: Default> Lines<V> {
     /// One step: fewer labels, so fewer lines.
     fn lose(&mut self) {
         self.steps += 1;
-        for Line { key, answer, value, .. } in std::mem::take(&mut self.table) {
-            self.add(&key, answer.as_ref(), &value);
+        for Line { key, status, value, .. } in std::mem::take(&mut self.table) {
+            self.add(&key, status.as_ref(), &value);
         }
     }
 

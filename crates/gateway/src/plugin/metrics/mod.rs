@@ -33,7 +33,9 @@ const KINDS: [&str; 3] = ["request", "upstream", "apisix"];
 /// Threads rarely meet in one of this many shards.
 const SHARDS: usize = 32;
 
-/// Combinations of route, consumer and node that are told apart, about 700 bytes each. Beyond it
+/// Statuses of a series whose matched URI and host are told apart; they are searched one by one.
+const STATUSES_MAX: usize = 100;
+/// Combinations of route, consumer and node that are told apart, mostly less than 1 KB each. Beyond it
 /// consumer, node and what was asked for are left empty, so that neither can melt the gateway.
 const SERIES_MAX: usize = 65_536;
 /// Lines of one family that Prometheus is shown unless the gateway is started with another bound;
@@ -219,8 +221,8 @@ impl Equivalent<Key> for Labels<'_> {
 struct Series {
     /// When the newest request began.
     newest: Option<Instant>,
-    /// Few: as many as a route has statuses.
-    statuses: Vec<(Answer, u64)>,
+    /// Mostly few: as many as a route has statuses, for each of its patterns that is used.
+    statuses: Vec<(Status, u64)>,
     latencies: Latencies,
     ingress: u64,
     egress: u64,
@@ -228,7 +230,7 @@ struct Series {
 
 /// What statuses are told apart by, within a series.
 #[derive(Clone)]
-struct Answer {
+struct Status {
     code: u16,
     source: &'static str,
     matched_uri: Arc<str>,
@@ -348,9 +350,16 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 impl Series {
     fn record(&mut self, sample: &Sample<'_>, bounds: &[f64]) {
         self.newest = self.newest.max(Some(sample.began));
-        match self.statuses.iter_mut().find(|(answer, _)| answer.is_of(sample)) {
-            Some((_, count)) => *count += 1,
-            None => self.statuses.push((Answer::new(sample), 1)),
+        if let Some((_, count)) = self.statuses.iter_mut().find(|(known, _)| known.is_of(sample)) {
+            *count += 1;
+        } else if self.statuses.len() < STATUSES_MAX {
+            self.statuses.push((Status::new(sample), 1));
+        } else {
+            let sample = Sample { matched_uri: "", matched_host: "", ..*sample };
+            match self.statuses.iter_mut().find(|(known, _)| known.is_of(&sample)) {
+                Some((_, count)) => *count += 1,
+                None => self.statuses.push((Status::new(&sample), 1)),
+            }
         }
         let own = (sample.total_ms - sample.upstream_ms.unwrap_or(0.0)).max(0.0);
         // In the order of KINDS.
@@ -365,7 +374,7 @@ impl Series {
     }
 }
 
-impl Answer {
+impl Status {
     fn new(sample: &Sample<'_>) -> Self {
         Self {
             code: sample.status,

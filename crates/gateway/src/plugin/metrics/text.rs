@@ -88,8 +88,8 @@ impl Metrics {
         families.bandwidth.expect(count);
         for shard in self.shards_now() {
             for (key, series) in &shard.series {
-                for (answer, count) in &series.statuses {
-                    families.statuses.add(key, Some(answer), count);
+                for (status, count) in &series.statuses {
+                    families.statuses.add(key, Some(status), count);
                 }
                 families.latencies.add(key, None, &series.latencies);
                 families.bandwidth.add(key, None, &(series.ingress, series.egress));
@@ -124,8 +124,8 @@ impl Metrics {
             if writer.out.len() > room {
                 break;
             }
-            for (answer, count) in &series.statuses {
-                let values = Values::new(key, Some(answer), blanks);
+            for (status, count) in &series.statuses {
+                let values = Values::new(key, Some(status), blanks);
                 writer.status(&self.status_labels(&values, blanks), *count);
             }
         }
