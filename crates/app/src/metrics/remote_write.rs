@@ -228,12 +228,16 @@ impl RemoteWrite {
         said.truncate(said.floor_char_boundary(SAID_MAX));
         let reason = format!("{status}: {}", said.trim());
         Err(match status {
-            StatusCode::BAD_REQUEST
-            | StatusCode::PAYLOAD_TOO_LARGE
-            | StatusCode::UNPROCESSABLE_ENTITY => Problem::Refused(reason),
+            StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::NOT_FOUND
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::PROXY_AUTHENTICATION_REQUIRED => Problem::Setting(reason),
+            _ if status.is_redirection() => Problem::Setting(reason),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => Problem::Passing(reason),
             _ if status.is_server_error() => Problem::Passing(reason),
-            _ => Problem::Setting(reason),
+            // About these samples, such as a conflict: others wait behind them.
+            _ => Problem::Refused(reason),
         })
     }
 }
@@ -356,8 +360,8 @@ mod tests {
     }
 
     /// Answers requests until the test ends: the first with `first`, if there is one, and those with
-    /// the value 13 are refused.
-    async fn serve(listener: tokio::net::TcpListener, mut first: Option<u16>) {
+    /// the value 13 with `refusal`.
+    async fn serve(listener: tokio::net::TcpListener, mut first: Option<u16>, refusal: u16) {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         loop {
             let (mut client, _) = listener.accept().await.unwrap();
@@ -377,7 +381,7 @@ mod tests {
             let request = WriteRequest::decode(bytes.as_slice()).unwrap();
             let mut values = request.timeseries.iter().flat_map(|one| &one.samples);
             let bad = values.any(|one| (one.value - 13.0).abs() < 0.5);
-            let status = first.take().unwrap_or(if bad { 400 } else { 204 });
+            let status = first.take().unwrap_or(if bad { refusal } else { 204 });
             let answer =
                 format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             client.write_all(answer.as_bytes()).await.unwrap();
@@ -385,11 +389,15 @@ mod tests {
     }
 
     /// Sends 2000 samples with these values; answers how that went.
-    async fn send(first: Option<u16>, value: impl Fn(i64) -> f64) -> RemoteWriteState {
+    async fn send(
+        first: Option<u16>,
+        refusal: u16,
+        value: impl Fn(i64) -> f64,
+    ) -> RemoteWriteState {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/write", listener.local_addr().unwrap());
-        let server = tokio::spawn(serve(listener, first));
+        let server = tokio::spawn(serve(listener, first, refusal));
         let remote = RemoteWrite::new(Remote::new("metrics-remote-write", &url, &[]).unwrap());
         let key = Key::new(&mut [("__name__", "up")]);
         remote.push((0..2_000).map(|time| (cluster(1), key.clone(), time, value(time))));
@@ -402,15 +410,17 @@ mod tests {
 
     #[tokio::test]
     async fn one_bad_sample_spoils_few_others() {
-        let state = send(None, |time| if time == 777 { 13.0 } else { 1.0 }).await;
-        assert_eq!(state.sent + state.refused, 2_000);
-        assert!(state.refused < HALVED_MIN as u64, "{state:?}");
+        for status in [400, 409, 413, 415, 422] {
+            let state = send(None, status, |time| if time == 777 { 13.0 } else { 1.0 }).await;
+            assert_eq!((state.sent + state.refused, state.failures), (2_000, 0), "{status}");
+            assert!((1..HALVED_MIN as u64).contains(&state.refused), "{status}: {state:?}");
+        }
     }
 
     #[tokio::test]
     async fn a_wrong_password_or_url_loses_nothing() {
-        for status in [401, 403, 404, 302] {
-            let state = send(Some(status), |_| 1.0).await;
+        for status in [401, 403, 404, 405, 302] {
+            let state = send(Some(status), 400, |_| 1.0).await;
             assert_eq!((state.sent, state.refused, state.failures), (2_000, 0, 1), "{status}");
         }
     }
