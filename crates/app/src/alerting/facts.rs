@@ -12,7 +12,7 @@ use gantry_store::resource::{self, Kind, ResourceRow};
 use gantry_store::{Tx, gateway};
 
 use super::conditions::{Expiry, Facts, Ground, Sighting, Verdict, judge, windows};
-use crate::metrics::{self, Counted, Heard};
+use crate::metrics::{self, Asker, Counted, Heard};
 use crate::object::Stored;
 use crate::{App, certificate, object};
 
@@ -24,7 +24,8 @@ pub(super) async fn present(
     now: Timestamp,
 ) -> Result<Verdict> {
     let ground = ground(app, cluster, triggers).await?;
-    let counted = metrics::answers(app, cluster, windows(triggers), &[now]).await?;
+    let windows = windows(triggers);
+    let counted = metrics::answers(app, Asker::Alerts, cluster, windows, &[now]).await?;
     let answers = counted.into_iter().next().unwrap_or_default();
     Ok(judge(triggers, &Facts { now, ground: &ground, answers: &answers }))
 }
@@ -122,7 +123,8 @@ impl Past {
         triggers: &TriggerSettings,
         moments: &[Timestamp],
     ) -> Result<Part> {
-        let answers = metrics::answers(app, cluster, windows(triggers), moments).await?;
+        let windows = windows(triggers);
+        let answers = metrics::answers(app, Asker::People, cluster, windows, moments).await?;
         let heard = if self.looks_at_gateways {
             metrics::heard(app, cluster, self.heard_until, moments).await?
         } else {

@@ -6,10 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gantry_metrics::key::{INSTANCE, Key, Matcher, NAME};
 use gantry_metrics::{Error as StoreError, Selection};
-use gantry_model::{Error, Id, Result, Timestamp};
+use gantry_model::{Error, ErrorCode, Id, Result, Timestamp};
+use tokio::sync::Semaphore;
 
 use super::{milliseconds, remote_counts};
 use crate::App;
@@ -20,6 +22,28 @@ pub(super) const GAP_MS: i64 = 15 * 60_000;
 
 /// Samples that one question may read.
 const SAMPLES_MAX: u64 = 50_000_000;
+
+/// How long running alerts wait for the shared server, their turn included: it must not hold up those
+/// that do not ask it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// For whom is asked.
+#[derive(Clone, Copy)]
+pub(crate) enum Asker {
+    /// Running alerts, which charts must not delay.
+    Alerts,
+    /// People, who wait in line with those who look at charts.
+    People,
+}
+
+impl Asker {
+    fn turns(self, app: &App) -> &Arc<Semaphore> {
+        match self {
+            Self::Alerts => &app.metrics.alerts,
+            Self::People => &app.metrics.queries,
+        }
+    }
+}
 
 /// Answers by status code.
 pub(crate) type Answers = BTreeMap<u16, f64>;
@@ -34,6 +58,7 @@ pub(crate) type Heard = BTreeMap<String, Vec<Option<Timestamp>>>;
 /// Both ascend, and moments at equal distances.
 pub(crate) async fn answers(
     app: &App,
+    asker: Asker,
     cluster: Id,
     windows: Vec<i64>,
     moments: &[Timestamp],
@@ -46,36 +71,43 @@ pub(crate) async fn answers(
         return Ok(none);
     };
     if let Some(remote) = &app.metrics.remote_query {
-        let _turn = app.metrics.alerts.acquire().await.map_err(Error::internal)?;
-        return remote_counts::answers(remote, cluster, &windows, &moments).await.map_err(failed);
+        let asked = async {
+            let _turn = asker.turns(app).acquire().await.map_err(Error::internal)?;
+            remote_counts::answers(remote, cluster, &windows, &moments).await.map_err(failed)
+        };
+        return match asker {
+            Asker::Alerts => in_time(PATIENCE, asked).await,
+            Asker::People => asked.await,
+        };
     }
     let longest = longest.saturating_mul(1000);
     let start = first.saturating_sub(longest).saturating_sub(longest.max(GAP_MS));
     let selection = selection(Matcher::new([(NAME, "apisix_http_status")]), start, *last);
-    let found = select(app, cluster, selection, move |found: &mut Vec<Counted>, key, samples| {
-        found.resize_with(moments.len(), Counted::new);
-        let Ok(code) = key.get("code").parse() else { return };
-        let (mut gap, mut growth) = (0, Vec::new());
-        for window_s in &windows {
-            let window = window_s.saturating_mul(1000);
-            if gap != window.max(GAP_MS) {
-                gap = window.max(GAP_MS);
-                growth = self::growth(samples, gap);
-            }
-            for (counted, end) in found.iter_mut().zip(&moments) {
-                let grown = at(&growth, *end) - at(&growth, end.saturating_sub(window));
-                if grown > 0.0 {
-                    *counted.entry(*window_s).or_default().entry(code).or_default() += grown;
+    let found =
+        select(app, asker, cluster, selection, move |found: &mut Vec<Counted>, key, samples| {
+            found.resize_with(moments.len(), Counted::new);
+            let Ok(code) = key.get("code").parse() else { return };
+            let (mut gap, mut growth) = (0, Vec::new());
+            for window_s in &windows {
+                let window = window_s.saturating_mul(1000);
+                if gap != window.max(GAP_MS) {
+                    gap = window.max(GAP_MS);
+                    growth = self::growth(samples, gap);
+                }
+                for (counted, end) in found.iter_mut().zip(&moments) {
+                    let grown = at(&growth, *end) - at(&growth, end.saturating_sub(window));
+                    if grown > 0.0 {
+                        *counted.entry(*window_s).or_default().entry(code).or_default() += grown;
+                    }
                 }
             }
-        }
-    });
+        });
     // Nothing was visited where there are no series.
     found.await.map(|found| if found.is_empty() { none } else { found })
 }
 
 /// When the gateways of a cluster were heard of last at each of `moments`, if that was after `since`.
-/// Moments ascend, at equal distances.
+/// Moments ascend, at equal distances. Only people ask it: running alerts look at heartbeats.
 pub(crate) async fn heard(
     app: &App,
     cluster: Id,
@@ -86,14 +118,14 @@ pub(crate) async fn heard(
     let moments: Vec<i64> = moments.iter().map(|time| milliseconds(*time)).collect();
     let Some(last) = moments.last() else { return Ok(Heard::new()) };
     if let Some(remote) = &app.metrics.remote_query {
-        let _turn = app.metrics.alerts.acquire().await.map_err(Error::internal)?;
+        let _turn = Asker::People.turns(app).acquire().await.map_err(Error::internal)?;
         return remote_counts::heard(remote, cluster, since, &moments).await.map_err(failed);
     }
     let family = "apisix_nginx_http_current_connections";
     // Every report tells several states.
     let matcher = Matcher::new([(NAME, family), ("state", "active")]);
     let selection = selection(matcher, since, *last);
-    select(app, cluster, selection, move |found: &mut Heard, key, samples| {
+    select(app, Asker::People, cluster, selection, move |found: &mut Heard, key, samples| {
         let times = found.entry(key.get(INSTANCE).to_owned()).or_default();
         times.resize(moments.len(), None);
         for (known, moment) in times.iter_mut().zip(&moments) {
@@ -116,18 +148,27 @@ fn selection(matcher: Matcher, start: i64, end: i64) -> Selection {
 /// Visits what is selected where it holds nobody up.
 async fn select<T: Default + Send + 'static>(
     app: &App,
+    asker: Asker,
     cluster: Id,
     selection: Selection,
     visit: impl FnMut(&mut T, &Key, &[(i64, f64)]) + Send + 'static,
 ) -> Result<T> {
     let store = app.metrics.store().await?;
-    let turn = Arc::clone(&app.metrics.alerts).acquire_owned().await.map_err(Error::internal)?;
+    let turn = Arc::clone(asker.turns(app)).acquire_owned().await.map_err(Error::internal)?;
     let work = move || {
         // The work goes on when who asked is gone, and so does its turn.
         let _turn = turn;
         store.select(cluster, &selection, visit)
     };
     tokio::task::spawn_blocking(work).await.map_err(Error::internal)?.map_err(failed)
+}
+
+/// What comes within some time.
+async fn in_time<T>(patience: Duration, asked: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(patience, asked).await.unwrap_or_else(|_| {
+        // Words for people: nothing is wrong with this server.
+        Err(Error::new(ErrorCode::Conflict, "the metrics server does not answer"))
+    })
 }
 
 fn failed(error: StoreError) -> Error {
@@ -166,6 +207,15 @@ fn at(growth: &[(i64, f64)], time: i64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_hangs_is_given_up() {
+        let hung = in_time(Duration::ZERO, std::future::pending::<Result<()>>()).await;
+        let problem = hung.unwrap_err();
+        assert_ne!(problem.code, ErrorCode::Internal, "people may read it");
+        assert_eq!(problem.to_string(), "the metrics server does not answer");
+        assert_eq!(in_time(PATIENCE, async { Ok(7) }).await.unwrap(), 7);
+    }
 
     #[test]
     fn growth_is_counted_through_resets_and_not_through_silence() {

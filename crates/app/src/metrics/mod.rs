@@ -28,7 +28,7 @@ use gantry_store::cluster;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use counts::{Counted, Heard, answers, heard};
+pub(crate) use counts::{Asker, Counted, Heard, answers, heard};
 pub use gantry_metrics::Options;
 pub use query::query;
 pub use remote::RemoteOptions;
@@ -56,7 +56,7 @@ const MAINTAIN_PATIENCE: Duration = Duration::from_secs(120);
 const COMPACT_PATIENCE: Duration = Duration::from_secs(3600);
 /// Queries at once; each keeps a core busy.
 const QUERIES_MAX: usize = 4;
-/// The same of alerts, which charts must not delay.
+/// The same of running alerts, which charts and back-tests must not delay.
 const ALERTS_MAX: usize = 2;
 
 /// The time series, opened when they are first needed: commands beside a running server do without.
