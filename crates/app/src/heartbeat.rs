@@ -7,15 +7,13 @@ use gantry_store::instance::InstanceRow;
 use gantry_store::{Tx, billing, cluster, instance};
 
 use crate::gateway::{Identity, Via};
-use crate::instance::connection_id;
+use crate::instance::{INSTANCES_MAX, connection_id, has_room};
 use crate::{App, acknowledgement, metrics};
 
 /// Seconds between the heartbeats of an instance.
 const INTERVAL_S: u32 = 10;
 /// Seconds that a report may be overtaken by: gateways give it up then.
 const LATE_S: i64 = 5;
-/// Instances of a cluster that are known at once; those that are silent for a week are forgotten.
-const INSTANCES_MAX: i64 = 10_000;
 /// Bytes of the id of a run.
 const RUN_BYTES_MAX: usize = 256;
 
@@ -77,7 +75,7 @@ async fn note(
         instance::put(tx, id, &InstanceRow { api_calls: calls, ..known.clone() }).await?;
         return Ok((found, false));
     }
-    if known.is_none() && instance::count(tx, id).await? >= INSTANCES_MAX {
+    if known.is_none() && !has_room(tx, id, now).await? {
         let text = format!("the cluster has {INSTANCES_MAX} instances already");
         return Err(Error::new(ErrorCode::TooManyRequests, text));
     }

@@ -12,6 +12,8 @@ use gantry_store::{Tx, revision};
 
 use crate::{App, Cx};
 
+/// Instances of a cluster that are known at once; those that are silent for a week are forgotten.
+pub(crate) const INSTANCES_MAX: i64 = 10_000;
 /// Longest text that is kept of what a gateway writes about itself.
 const TEXT_BYTES_MAX: usize = 256;
 
@@ -124,13 +126,27 @@ pub async fn notice(app: &App, cluster: Id, mut noticed: Vec<Noticed>) -> Result
     app.db
         .write(move |tx| {
             Box::pin(async move {
+                let mut full = false;
                 for row in rows {
+                    if instance::find(tx, cluster, &row.id).await?.is_none() {
+                        full = full || !has_room(tx, cluster, now).await?;
+                        if full {
+                            continue;
+                        }
+                    }
                     instance::put_unless_reporting(tx, cluster, &row, lately).await?;
                 }
                 Ok(())
             })
         })
         .await
+}
+
+/// Whether a cluster may have one more instance: one that is lost makes room.
+pub(crate) async fn has_room(tx: &mut Tx, cluster: Id, now: Timestamp) -> Result<bool> {
+    let lost = now.plus_seconds(-LOST_AFTER_S);
+    Ok(instance::count(tx, cluster).await? < INSTANCES_MAX
+        || instance::forget_silent(tx, cluster, lost).await?)
 }
 
 /// What a gateway writes about itself is not checked by anybody else.

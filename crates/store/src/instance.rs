@@ -146,6 +146,15 @@ pub async fn count(tx: &mut Tx, cluster: Id) -> Result<i64> {
     tx.row(sql, vals![cluster]).await?.map_or(Ok(0), |row| row.int("instances"))
 }
 
+/// Forgets the instance of a cluster that is silent longest, if it was last seen before `time`; answers
+/// whether there was one.
+pub async fn forget_silent(tx: &mut Tx, cluster: Id, time: Timestamp) -> Result<bool> {
+    let sql = "DELETE FROM instances WHERE cluster_id = $1 AND id = (
+             SELECT id FROM instances WHERE cluster_id = $1 AND last_seen_time < $2
+             ORDER BY last_seen_time LIMIT 1)";
+    Ok(tx.run(sql, vals![cluster, time]).await? > 0)
+}
+
 /// How many instances of an organization were seen since `time`.
 pub async fn count_since(tx: &mut Tx, org: Id, time: Timestamp) -> Result<i64> {
     let row = tx

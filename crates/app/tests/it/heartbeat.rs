@@ -97,33 +97,35 @@ async fn what_a_server_has_not_read_is_nobodys_fault(database: Database) {
     drop(feed);
 }
 
+/// Somebody is connected from there.
+async fn notice(bench: &Bench, address: &str) {
+    let noticed = Noticed {
+        id: connection_id(address),
+        hostname: address.to_owned(),
+        ip: address.to_owned(),
+        version: "APISIX".to_owned(),
+        run: String::new(),
+        source: Source::Connection,
+    };
+    instance::notice(&bench.app, bench.cluster(), vec![noticed]).await.unwrap();
+}
+
 async fn a_gateway_is_not_noticed_twice(database: Database) {
     let bench = Bench::new(database).await;
-    let notice = async |address: &str| {
-        let noticed = Noticed {
-            id: connection_id(address),
-            hostname: address.to_owned(),
-            ip: address.to_owned(),
-            version: "APISIX".to_owned(),
-            run: String::new(),
-            source: Source::Connection,
-        };
-        instance::notice(&bench.app, bench.cluster(), vec![noticed]).await.unwrap();
-    };
     let known = async || bench.sql("SELECT id FROM instances ORDER BY id").await;
     // What it says of its own address is what its name stands for there.
     for address in ["10.0.0.7", "10.0.0.8"] {
-        notice(address).await;
+        notice(&bench, address).await;
         assert!(known().await.contains(&connection_id(address)));
         let beat = Beat { run: "run".into(), address: address.into(), report: parse(report(0, 0)) };
         heartbeat(&bench.app, &identity(&bench), beat).await.unwrap();
         assert_eq!(known().await, ["gw-1"], "its connection has a name now");
-        notice(address).await;
+        notice(&bench, address).await;
         assert_eq!(known().await, ["gw-1"]);
     }
     // Once it does not report any more, it is there because it is connected.
     bench.config.clock.turn(31);
-    notice("10.0.0.8").await;
+    notice(&bench, "10.0.0.8").await;
     assert_eq!(known().await.len(), 2);
     assert_eq!(only(&bench).await.report.id, "gw-1", "and is still that instance");
 }
@@ -141,11 +143,25 @@ async fn there_are_only_so_many_instances(database: Database) {
         )
         .await;
     beat(&bench.app, &bench, "run", report(0, 0)).await;
-    let more = Beat {
+    let more = || Beat {
         run: "run".into(),
         address: String::new(),
         report: parse(json!({ "id": "one-more", "hostname": "h", "ip": "10.0.0.1" })),
     };
-    let refused = heartbeat(&bench.app, &identity(&bench), more).await.unwrap_err();
+    let refused = heartbeat(&bench.app, &identity(&bench), more()).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::TooManyRequests);
+    notice(&bench, "10.0.0.2").await;
+    let count = async || bench.sql("SELECT CAST(COUNT(*) AS TEXT) FROM instances").await;
+    let is_known = async |id: &str| {
+        !bench.sql(&format!("SELECT id FROM instances WHERE id = '{id}'")).await.is_empty()
+    };
+    assert!(!is_known(&connection_id("10.0.0.2")).await, "who does not report counts too");
+    // Those that are lost make room for others, one for one.
+    bench.config.clock.turn(31);
+    beat(&bench.app, &bench, "run", report(0, 0)).await;
+    heartbeat(&bench.app, &identity(&bench), more()).await.unwrap();
+    notice(&bench, "10.0.0.2").await;
+    assert!(is_known("gw-1").await && is_known("one-more").await);
+    assert!(is_known(&connection_id("10.0.0.2")).await);
+    assert_eq!(count().await, ["10000"]);
 }
