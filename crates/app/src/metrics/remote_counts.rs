@@ -5,8 +5,9 @@
 //! stands for the newest report before it, or for the last of a run that has ended since the point
 //! before. The window is a millisecond longer than it is, as Prometheus 3 leaves its start out.
 //!
-//! One difference is left: a run that counts further in its first report than the run before had come
-//! to, a quarter of a minute ago, looks as if that had gone on.
+//! Two differences are left. A run that counts further in its first report than the run before had come
+//! to, a quarter of a minute ago, looks as if that had gone on. And what grew over a silence of more than
+//! an hour is not counted, where `counts` does so in windows that are longer than the silence.
 
 use gantry_metrics::Error;
 use gantry_metrics::range::Range;
@@ -17,7 +18,8 @@ use super::counts::{Counted, GAP_MS, Heard, timestamp};
 use super::remote_query::RemoteQuery;
 use super::remote_write::CLUSTER;
 
-/// Longest silence that growth is counted over; the server would look through as much for each point.
+/// Longest silence that growth is counted over, however long the window is: the server looks through as
+/// much for each point.
 const GAP_MS_MAX: i64 = 3_600_000;
 /// There are 1000 of three digits.
 const CODES_MAX: usize = 1_000;
