@@ -234,12 +234,15 @@ impl Cluster {
         others.try_for_each(|block| unless_gone(fs::remove_file(&block.path)))
     }
 
-    /// Sets a block aside that cannot be read.
+    /// Sets a block aside that cannot be read; one that is gone was merged meanwhile.
     pub fn set_aside(&mut self, block: &Block) -> io::Result<()> {
         self.blocks.retain(|known| known.path != block.path);
         let aside = block.path.with_extension("damaged");
-        unless_gone(fs::rename(&block.path, &aside))?;
-        self.damaged.push(aside);
+        match fs::rename(&block.path, &aside) {
+            Ok(()) => self.damaged.push(aside),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 
