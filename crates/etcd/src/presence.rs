@@ -3,7 +3,7 @@
 //!
 //! Only the JSON door counts. Gantry's own gateways speak gRPC, and report.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,9 +21,6 @@ use crate::space::{Space, Spaces};
 
 /// How often is told who is there; a third of the silence after which an instance counts as lost.
 const EVERY: Duration = Duration::from_secs(10);
-
-/// What was told is not told again before; less than a round, so that none is left out.
-const AGAIN: Duration = Duration::from_secs(9);
 
 /// How long is waited for others when somebody comes: after a restart of the server all come at once.
 const GATHER: Duration = Duration::from_millis(500);
@@ -46,8 +43,8 @@ struct Seen {
     watches: HashMap<IpAddr, Watches>,
     /// From where a key with server information was written.
     writers: HashMap<String, IpAddr>,
-    /// When an instance was told.
-    told: HashMap<String, Instant>,
+    /// The instances that were told in this round.
+    told: HashSet<String>,
 }
 
 struct Watches {
@@ -93,16 +90,19 @@ impl Presence {
         self.seen().writers.get(key).copied()
     }
 
-    /// Leaves out who was told just now.
+    /// A round begins, in which everybody is told.
+    fn begin_round(&self) {
+        self.seen().told.clear();
+    }
+
+    /// Leaves out who was told in this round.
     fn untold(&self, noticed: Vec<Noticed>) -> Vec<Noticed> {
-        let mut seen = self.seen();
-        seen.told.retain(|_, told| told.elapsed() < AGAIN);
-        noticed.into_iter().filter(|one| !seen.told.contains_key(&one.id)).collect()
+        let seen = self.seen();
+        noticed.into_iter().filter(|one| !seen.told.contains(&one.id)).collect()
     }
 
     fn told(&self, ids: Vec<String>) {
-        let now = Instant::now();
-        self.seen().told.extend(ids.into_iter().map(|id| (id, now)));
+        self.seen().told.extend(ids);
     }
 
     fn forget_writers(&self, kept: impl Fn(&str) -> bool) {
@@ -154,13 +154,19 @@ pub async fn tell(app: App, spaces: Spaces) {
     let task = telemetry::task(&app, "presence", 6 * EVERY);
     let mut tick = tokio::time::interval(EVERY);
     loop {
-        tokio::select! {
+        let is_round = tokio::select! {
             () = spaces.shutdown().cancelled() => return,
-            _ = tick.tick() => {}
-            () = spaces.news().notified() => tokio::time::sleep(GATHER).await,
-        }
+            _ = tick.tick() => true,
+            () = spaces.news().notified() => {
+                tokio::time::sleep(GATHER).await;
+                false
+            }
+        };
         task.beat();
         for space in spaces.all() {
+            if is_round {
+                space.presence.begin_round();
+            }
             let noticed = space.presence.untold(noticed(&space));
             let ids = noticed.iter().map(|one| one.id.clone()).collect();
             let noted = instance::notice(&space.app, space.cluster, noticed).await;
@@ -232,5 +238,7 @@ mod tests {
         presence.told(vec!["old".to_owned()]);
         let untold = presence.untold(all());
         assert_eq!(untold.iter().map(|one| &*one.id).collect::<Vec<_>>(), ["new"]);
+        presence.begin_round();
+        assert_eq!(presence.untold(all()).len(), 2, "nobody is left out of a round");
     }
 }
