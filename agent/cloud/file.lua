@@ -21,7 +21,7 @@ local function finish(out, text)
     return nil, wrong or late
 end
 
--- Keeps the answer of a range over everything, whole or not at all.
+-- Keeps the answer of a range over everything, whole or not at all, if the file can be replaced.
 function file.save(text)
     local path = file.path()
     local fresh = path .. ".new"
@@ -38,7 +38,8 @@ function file.save(text)
     if renamed then
         return true
     end
-    -- A file that is mounted on its own cannot be replaced, only written.
+    -- A file that is mounted on its own cannot be replaced, only written over: if the disk is full just
+    -- then, what was kept is lost.
     os.remove(fresh)
     local mounted = io.open(path, "wb")
     if not mounted then
