@@ -33,6 +33,8 @@ pub(crate) struct Acknowledgement {
     pub(crate) differs: bool,
     /// It has to read everything again.
     pub(crate) resync: bool,
+    /// It lacks a revision, and is told so at this time.
+    told: Option<(String, Timestamp)>,
     receipt: Option<ReceiptRow>,
     audit: Option<Entry>,
 }
@@ -65,9 +67,12 @@ pub(crate) async fn weigh(
     } else if is_news && !differs {
         outcome.receipt = Some(made(tx, cluster.id, previous.as_ref(), report, now).await?);
     }
-    if !differs {
-        outcome.resync = is_stalled(tx, app, cluster, report, now).await?
-            && app.resyncs.is_told(cluster.id, &report.id, now);
+    if !differs
+        && is_stalled(tx, app, cluster, report, now).await?
+        && app.resyncs.is_due(cluster.id, &report.id, now)
+    {
+        outcome.resync = true;
+        outcome.told = Some((report.id.clone(), now));
     }
     Ok(outcome)
 }
@@ -80,6 +85,10 @@ impl Acknowledgement {
             receipt::put(tx, cluster, row).await?;
             let app = app.clone();
             tx.after_commit(move || app.waiters.wake(cluster));
+        }
+        if let Some((instance, now)) = self.told {
+            let app = app.clone();
+            tx.after_commit(move || app.resyncs.note(cluster, instance, now));
         }
         if let Some(entry) = self.audit {
             let cx =
@@ -196,13 +205,16 @@ async fn is_stalled(
 pub(crate) struct Resyncs(Mutex<HashMap<(Id, String), Timestamp>>);
 
 impl Resyncs {
-    /// Whether an instance is told now; it was not for a while.
-    fn is_told(&self, cluster: Id, instance: &str, now: Timestamp) -> bool {
+    /// Whether an instance may be told: it was not for a while.
+    fn is_due(&self, cluster: Id, instance: &str, now: Timestamp) -> bool {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         told.retain(|_, at| at.plus_seconds(RESYNC_AGAIN_S) > now);
-        let key = (cluster, instance.to_owned());
-        let is_new = !told.contains_key(&key);
-        told.entry(key).or_insert(now);
-        is_new
+        !told.contains_key(&(cluster, instance.to_owned()))
+    }
+
+    /// Notes that an instance was told.
+    fn note(&self, cluster: Id, instance: String, now: Timestamp) {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.insert((cluster, instance), now);
     }
 }
