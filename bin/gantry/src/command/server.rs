@@ -99,12 +99,7 @@ impl Server {
             shutdown.clone(),
         );
         tasks.spawn(async { doors.await.map_err(Failure::from) });
-        let (waiting, ending) = (app.clone(), shutdown.clone());
-        tasks.spawn(async move {
-            ending.cancelled().await;
-            waiting.dismiss_waiting();
-            Ok(())
-        });
+        tasks.spawn(dismiss_at_end(app.clone(), shutdown.clone()));
         let housekeeping = gantry_app::housekeeping::run(app.clone(), shutdown.clone());
         tasks.spawn(async {
             housekeeping.await;
@@ -134,6 +129,13 @@ impl Server {
         self.app.close().await;
         outcome
     }
+}
+
+/// Answers at the end those who wait for gateways, so that nobody waits for them.
+async fn dismiss_at_end(app: App, shutdown: CancellationToken) -> Outcome {
+    shutdown.cancelled().await;
+    app.dismiss_waiting();
+    Ok(())
 }
 
 /// Binds a port with an error that names it.
