@@ -161,6 +161,7 @@ fn alerting(options: &AlertOptions) -> gantry_app::alerting::Options {
     gantry_app::alerting::Options {
         allowed_networks: webhook_allow_networks,
         interval: alert_interval_ms.map(Duration::from_millis),
+        patience: None,
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Options {
     pub allowed_networks: AllowedNetworks,
     /// Time between the checks of every policy, whatever it says itself; for tests.
     pub interval: Option<Duration>,
+    /// Longest that a receiver of webhooks may take, if not 10 seconds; for tests.
+    pub patience: Option<Duration>,
 }
 
 /// What checks and deliveries share.
@@ -57,7 +59,10 @@ pub(crate) struct Alerting {
 impl Alerting {
     pub(crate) fn new(options: Options) -> Self {
         Self {
-            poster: post::Poster::new(options.allowed_networks),
+            poster: post::Poster::new(
+                options.allowed_networks,
+                options.patience.unwrap_or(post::TIMEOUT),
+            ),
             interval: options.interval,
             checks: Notify::new(),
             deliveries: Notify::new(),

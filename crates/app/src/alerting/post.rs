@@ -23,7 +23,7 @@ use super::guard::{AllowedNetworks, Guard, Refused};
 use crate::mask::MASK;
 use crate::seal::keyed_hash;
 
-/// Longest that a receiver may take for its whole answer.
+/// Longest that a receiver may take for its whole answer, unless a test says otherwise.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// How much of an answer is kept.
 const ANSWER_BYTES_MAX: usize = 4096;
@@ -69,17 +69,19 @@ pub(super) struct Message<'a> {
 /// Posts messages; redirects are not followed, proxies of the environment are not used.
 pub(super) struct Poster {
     guard: Guard,
+    patience: Duration,
     verifying: OnceLock<Client>,
     trusting: OnceLock<Client>,
 }
 
 impl Poster {
-    pub(super) fn new(allowed: AllowedNetworks) -> Self {
-        Self::with(Guard::new(allowed))
+    /// `patience` is the longest that a receiver may take for its whole answer.
+    pub(super) fn new(allowed: AllowedNetworks, patience: Duration) -> Self {
+        Self::with(Guard::new(allowed), patience)
     }
 
-    fn with(guard: Guard) -> Self {
-        Self { guard, verifying: OnceLock::new(), trusting: OnceLock::new() }
+    fn with(guard: Guard, patience: Duration) -> Self {
+        Self { guard, patience, verifying: OnceLock::new(), trusting: OnceLock::new() }
     }
 
     /// The client, made when it is first needed. Connections are not kept, so that each one goes to
@@ -90,7 +92,7 @@ impl Poster {
             return Ok(client);
         }
         let client = Client::builder()
-            .timeout(TIMEOUT)
+            .timeout(self.patience)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .no_gzip()
@@ -267,7 +269,7 @@ mod tests {
     }
 
     fn allowing(networks: &str) -> Poster {
-        Poster::new(networks.parse().unwrap())
+        Poster::new(networks.parse().unwrap(), TIMEOUT)
     }
 
     /// Answers every request with `answer`; what it was sent comes out of the other end.
@@ -375,7 +377,7 @@ mod tests {
             let found: IpAddr = [127, 0, 0, if *times == 1 { 1 } else { 2 }].into();
             Box::pin(async move { Ok(vec![found]) })
         });
-        let poster = Poster::with(Guard::with("127.0.0.1".parse().unwrap(), lookup));
+        let poster = Poster::with(Guard::with("127.0.0.1".parse().unwrap(), lookup), TIMEOUT);
         let webhook = webhook(&format!("http://rebind.example.com:{port}/"));
         let posted = post(&poster, &webhook).await;
         assert_eq!(posted.fate, Fate::Delivered, "{posted:?}");

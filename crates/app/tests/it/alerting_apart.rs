@@ -1,5 +1,7 @@
 //! Alerts that go wrong do not hold up others.
 
+use std::time::Duration;
+
 use gantry_app::{alert_policy, alert_webhook, alerting, certificate, cluster};
 use gantry_model::Id;
 use gantry_testkit::Receiver;
@@ -84,6 +86,8 @@ async fn a_receiver_that_hangs_is_in_the_way_of_its_own_cluster(database: Databa
     gantry_testkit::client::use_ring();
     let allowed = |config: &mut gantry_app::Config| {
         config.alerting.allowed_networks = "127.0.0.1".parse().unwrap();
+        // Longer than the test: who hangs is not given up.
+        config.alerting.patience = Some(Duration::from_secs(3600));
     };
     let mut bench = Bench::with(database, allowed).await;
     let (hanging, well) = (Receiver::start().await, Receiver::start().await);
