@@ -2,6 +2,7 @@
 
 use std::{any::Any, collections::BTreeMap, sync::Arc};
 
+use gantry_routing::shards::Shards;
 use rpds::HashTrieMapSync;
 
 use crate::chain::Links;
@@ -35,15 +36,32 @@ impl Credential {
     }
 }
 
-/// Credentials of one plugin by what a request presents.
-type Holders = HashTrieMapSync<String, Vec<Arc<Credential>>>;
+/// Who is meant by one key.
+#[derive(Clone)]
+struct Holders {
+    newest: Arc<Credential>,
+    /// Only if the configuration repeats a key; oldest first.
+    others: Vec<Arc<Credential>>,
+}
+
+impl Holders {
+    /// Oldest first.
+    fn all(&self) -> impl Iterator<Item = &Arc<Credential>> {
+        self.others.iter().chain([&self.newest])
+    }
+
+    /// None if there are no credentials.
+    fn new(mut all: Vec<Arc<Credential>>) -> Option<Self> {
+        Some(Self { newest: all.pop()?, others: all })
+    }
+}
 
 /// All consumers, found by name or by what a request presents. Cloning is cheap.
 #[derive(Clone, Default)]
 pub struct Consumers {
     named: HashTrieMapSync<String, Arc<Consumer>>,
-    /// By plugin, then by key; several only if the configuration repeats a key.
-    presented: HashTrieMapSync<&'static str, Holders>,
+    /// By plugin, then by what a request presents.
+    presented: HashTrieMapSync<&'static str, Shards<Holders>>,
 }
 
 impl Consumers {
@@ -56,15 +74,15 @@ impl Consumers {
     /// Finds who presents this key to this plugin; the last one loaded if several do.
     #[must_use]
     pub fn credential(&self, plugin: &str, key: &str) -> Option<Arc<Credential>> {
-        self.presented.get(plugin)?.get(key)?.last().cloned()
+        self.presented.get(plugin)?.get(key).map(|holders| Arc::clone(&holders.newest))
     }
 
     /// The resources that give this key to this plugin; more than one is a mistake.
     #[must_use]
     pub fn owners(&self, plugin: &str, key: &str) -> Vec<Arc<str>> {
         let holders = self.presented.get(plugin).and_then(|keys| keys.get(key));
-        let owners = holders.into_iter().flatten().map(|holder| Arc::clone(&holder.owner));
-        owners.collect()
+        let all = holders.into_iter().flat_map(Holders::all);
+        all.map(|holder| Arc::clone(&holder.owner)).collect()
     }
 
     /// Adds or replaces a consumer.
@@ -80,22 +98,22 @@ impl Consumers {
     /// Adds a credential.
     pub fn present(&mut self, plugin: &'static str, key: &str, credential: Arc<Credential>) {
         if !self.presented.contains_key(plugin) {
-            self.presented.insert_mut(plugin, Holders::default());
+            self.presented.insert_mut(plugin, Shards::default());
         }
         let Some(keys) = self.presented.get_mut(plugin) else { return };
-        match keys.get_mut(key) {
-            Some(holders) => holders.push(credential),
-            None => keys.insert_mut(key.to_owned(), vec![credential]),
-        }
+        let others = keys.get(key).map(|known| known.all().cloned().collect());
+        let others = others.unwrap_or_default();
+        keys.insert(&key.into(), Holders { newest: credential, others });
     }
 
     /// Forgets the credential that this resource gave for a key.
     pub fn withdraw(&mut self, plugin: &'static str, key: &str, owner: &str) {
         let Some(keys) = self.presented.get_mut(plugin) else { return };
-        let Some(holders) = keys.get_mut(key) else { return };
-        holders.retain(|credential| &*credential.owner != owner);
-        if holders.is_empty() {
-            keys.remove_mut(key);
+        let Some(holders) = keys.get(key) else { return };
+        let left = holders.all().filter(|holder| &*holder.owner != owner).cloned().collect();
+        match Holders::new(left) {
+            Some(left) => keys.insert(&key.into(), left),
+            None => keys.remove(key),
         }
     }
 }

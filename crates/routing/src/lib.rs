@@ -24,7 +24,7 @@ pub mod regex;
 pub mod resource;
 pub mod route;
 mod schema;
-mod shards;
+pub mod shards;
 pub mod sni;
 pub mod table;
 mod trie;

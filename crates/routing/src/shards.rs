@@ -14,7 +14,7 @@ const KEYS: usize = 64;
 
 /// A map from texts to values.
 #[derive(Clone, Debug)]
-pub(crate) struct Shards<V> {
+pub struct Shards<V> {
     len: usize,
     /// None, or a power of two; the upper half of a key's hash chooses.
     shards: Arc<Vec<Arc<Shard<V>>>>,
@@ -29,10 +29,13 @@ impl<V> Default for Shards<V> {
 }
 
 impl<V> Shards<V> {
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
+    /// The value of a key.
+    #[must_use]
     pub fn get(&self, key: &str) -> Option<&V> {
         if self.is_empty() {
             return None;
@@ -44,6 +47,7 @@ impl<V> Shards<V> {
 }
 
 impl<V: Clone> Shards<V> {
+    /// Adds a value, or replaces the one that a key has.
     pub fn insert(&mut self, key: &Arc<str>, value: V) {
         if self.len >= self.shards.len() * KEYS {
             self.double();
@@ -59,6 +63,7 @@ impl<V: Clone> Shards<V> {
         }
     }
 
+    /// Forgets a key. Does nothing if it is not there.
     pub fn remove(&mut self, key: &str) {
         if self.get(key).is_none() {
             return;
