@@ -37,8 +37,9 @@ pub fn run(options: &DevOptions) -> Outcome {
         // It stays until the gateway has said its last word, which counts what was not counted yet.
         let silence = CancellationToken::new();
         let server = Server::start(&server_options(options), silence.clone()).await?;
-        let (email, behind) = (&options.owner.admin_email, behind.to_string());
-        let first = first_start(&server.app, email, password(&options.owner), &behind).await?;
+        let (email, behind) = (&options.control.owner.admin_email, behind.to_string());
+        let first =
+            first_start(&server.app, email, password(&options.control.owner), &behind).await?;
         let demo = sample::find(&server.app, &behind).await?;
 
         progress("gateway", options.listen_http);
@@ -70,28 +71,11 @@ pub fn run(options: &DevOptions) -> Outcome {
 }
 
 fn server_options(options: &DevOptions) -> ServerOptions {
-    let DevOptions {
-        store,
-        owner,
-        site,
-        billing,
-        metrics,
-        alerts,
-        listen_api,
-        listen_dp,
-        listen_metrics,
-        ..
-    } = options.clone();
     ServerOptions {
-        store,
-        owner,
-        site,
-        billing,
-        metrics,
-        alerts,
-        listen_api,
-        listen_dp,
-        listen_metrics,
+        control: options.control.clone(),
+        listen_api: options.listen_api,
+        listen_dp: options.listen_dp,
+        listen_metrics: options.listen_metrics,
         advertise_dp: None,
     }
 }
@@ -104,7 +88,7 @@ async fn start_gateway(
     server: &Server,
     shutdown: CancellationToken,
 ) -> Outcome<(GatewayThread, Bound)> {
-    let folder = options.store.data.join("gateway");
+    let folder = options.control.store.data.join("gateway");
     let tls = identity(&server.app, &folder).await?;
     let endpoint = format!("https://{}", server.dp);
     let (sender, bound) = oneshot::channel();

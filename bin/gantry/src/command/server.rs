@@ -29,9 +29,12 @@ pub fn run(options: &ServerOptions) -> Outcome {
     runtime()?.block_on(async {
         let shutdown = shutdown_on_signal()?;
         let server = Server::start(options, shutdown).await?;
-        if let Some(first) =
-            setup::first_owner(&server.app, &options.owner.admin_email, password(&options.owner))
-                .await?
+        if let Some(first) = setup::first_owner(
+            &server.app,
+            &options.control.owner.admin_email,
+            password(&options.control.owner),
+        )
+        .await?
         {
             println!("owner       {}", first.email);
             if let Some(password) = first.password {
@@ -66,20 +69,20 @@ impl Server {
         let metrics = bind(options.listen_metrics).await?;
         let (api_address, dp_address) = (api.local_addr()?, dp.local_addr()?);
         let metrics_address = metrics.local_addr()?;
-        let mut config = config(&options.store);
-        config.public_url = options.site.public_url.clone();
-        config.smtp = smtp(&options.site);
-        config.compat_go_sdk = match options.site.compat_go_sdk {
+        let mut config = config(&options.control.store);
+        config.public_url = options.control.site.public_url.clone();
+        config.smtp = smtp(&options.control.site);
+        config.compat_go_sdk = match options.control.site.compat_go_sdk {
             GoSdkMode::Auto => GoSdk::Auto,
             GoSdkMode::On => GoSdk::On,
             GoSdkMode::Off => GoSdk::Off,
         };
-        bill(&mut config, &options.billing)?;
-        config.oidc = oidc(&options.site.oidc);
+        bill(&mut config, &options.control.billing)?;
+        config.oidc = oidc(&options.control.site.oidc);
         config.gateway_endpoint =
             options.advertise_dp.clone().unwrap_or_else(|| reachable(dp_address).to_string());
-        keep(&mut config, &options.metrics)?;
-        config.alerting = alerting(&options.alerts);
+        keep(&mut config, &options.control.metrics)?;
+        config.alerting = alerting(&options.control.alerts);
         let app = App::open(config).await?;
 
         let mut tasks = JoinSet::new();

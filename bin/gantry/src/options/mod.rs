@@ -229,8 +229,9 @@ pub enum SmtpTlsMode {
     Implicit,
 }
 
+/// What a control plane does, whatever it listens on.
 #[derive(Args, Clone)]
-pub struct ServerOptions {
+pub struct ControlOptions {
     #[command(flatten)]
     pub store: StoreOptions,
     #[command(flatten)]
@@ -243,6 +244,12 @@ pub struct ServerOptions {
     pub metrics: MetricsOptions,
     #[command(flatten)]
     pub alerts: AlertOptions,
+}
+
+#[derive(Args, Clone)]
+pub struct ServerOptions {
+    #[command(flatten)]
+    pub control: ControlOptions,
     /// Address of the management API.
     #[arg(long, env = "GANTRY_LISTEN_API", default_value = "0.0.0.0:7080")]
     pub listen_api: SocketAddr,
@@ -260,17 +267,7 @@ pub struct ServerOptions {
 #[derive(Args, Clone)]
 pub struct DevOptions {
     #[command(flatten)]
-    pub store: StoreOptions,
-    #[command(flatten)]
-    pub owner: OwnerOptions,
-    #[command(flatten)]
-    pub site: SiteOptions,
-    #[command(flatten)]
-    pub billing: BillingOptions,
-    #[command(flatten)]
-    pub metrics: MetricsOptions,
-    #[command(flatten)]
-    pub alerts: AlertOptions,
+    pub control: ControlOptions,
     /// Address of the management API.
     #[arg(long, env = "GANTRY_LISTEN_API", default_value = "127.0.0.1:7080")]
     pub listen_api: SocketAddr,

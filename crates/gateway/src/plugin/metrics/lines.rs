@@ -148,7 +148,7 @@ impl<V: Default> Lines<V> {
     }
 
     /// Makes room for so many more, or as many as will ever be.
-    pub fn expect(&mut self, lines: usize) {
+    pub fn reserve(&mut self, lines: usize) {
         let more = lines.min(self.room.saturating_sub(self.table.len()));
         self.table.reserve(more, |line| line.hashes[0]);
     }

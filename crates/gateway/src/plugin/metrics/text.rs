@@ -84,8 +84,8 @@ impl Metrics {
             }),
         };
         let count = self.shards.iter().map(|shard| lock(shard).series.len()).sum();
-        families.statuses.expect(count);
-        families.bandwidth.expect(count);
+        families.statuses.reserve(count);
+        families.bandwidth.reserve(count);
         for shard in self.shards_now() {
             for (key, series) in &shard.series {
                 for (status, count) in &series.statuses {
