@@ -1,5 +1,8 @@
 //! The lines of one family, from the series. What differs only in labels without values is summed; a
 //! family that would have too many lines loses more of them.
+//!
+//! Lines are told apart by hashes that stand beside the series: comparing texts would wait for memory
+//! at every one. That two of 100,000 lines have the same is as likely as one in a thousand million.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -29,6 +32,46 @@ pub(super) struct Blanks {
     response_source: bool,
     /// A bit for each label that was asked for.
     extra: u32,
+}
+
+/// Hashes of the values of labels, which are added up for a line.
+pub(super) struct Hashes(RandomState);
+
+impl Hashes {
+    pub fn new() -> Self {
+        Self(RandomState::new())
+    }
+
+    /// The hash of a label's value.
+    pub fn of(&self, label: &str, value: &str) -> u64 {
+        self.0.hash_one((label, value))
+    }
+
+    /// What a line is told apart by.
+    pub fn line(&self, key: &Key, status: Option<&Status>, blanks: Blanks) -> u64 {
+        let unless = |blank: bool, hash: u64| if blank { 0 } else { hash };
+        let [route, service, consumer] = key.hashes;
+        let mut sum = unless(blanks.route, route)
+            .wrapping_add(unless(blanks.service, service))
+            .wrapping_add(unless(blanks.consumer, consumer));
+        let mut add = |hash: u64| sum = sum.wrapping_add(hash);
+        if !blanks.node {
+            add(self.0.hash_one(key.node));
+        }
+        for (place, value) in key.extra.iter().flat_map(|extra| extra.iter().enumerate()) {
+            if blanks.extra & (1 << place) == 0 && !value.is_empty() {
+                add(self.0.hash_one((place, value)));
+            }
+        }
+        if let Some(status) = status {
+            let [uri, host] = status.hashes;
+            add(self.0.hash_one(status.code));
+            add(unless(blanks.matched_uri, uri));
+            add(unless(blanks.matched_host, host));
+            add(unless(blanks.response_source, self.of("response_source", status.source)));
+        }
+        sum
+    }
 }
 
 impl Blanks {
@@ -106,40 +149,32 @@ impl<'a> Values<'a> {
 /// The lines of one family so far.
 pub(super) struct Lines<V> {
     table: HashTable<Line<V>>,
-    /// Two independent ones: values whose hashes are the same are the same. Comparing texts would wait for
-    /// memory at every series.
-    hashers: [RandomState; 2],
-    room: usize,
-    /// Before any step.
-    hidden: Blanks,
+    blanks: Blanks,
+    /// How many labels were lost for want of room.
     steps: usize,
     sum: fn(&mut V, &V),
 }
 
 /// A line, by what was first counted in it.
 struct Line<V> {
-    hashes: [u64; 2],
+    hash: u64,
     key: Key,
     status: Option<Status>,
     value: V,
 }
 
-impl<V> Line<V> {
-    fn values(&self, blanks: Blanks) -> Values<'_> {
-        Values::new(&self.key, self.status.as_ref(), blanks)
-    }
-}
-
 impl<V: Default> Lines<V> {
-    /// None yet; `room` for so many. `sum` adds to a value.
-    pub fn new(hidden: Blanks, room: usize, sum: fn(&mut V, &V)) -> Self {
-        let hashers = [RandomState::new(), RandomState::new()];
-        Self { table: HashTable::new(), hashers, room, hidden, steps: 0, sum }
+    /// None yet. `fits` says whether there is room if these labels have no values; `sum` adds to a
+    /// value.
+    pub fn new(hidden: Blanks, fits: impl Fn(Blanks) -> bool, sum: fn(&mut V, &V)) -> Self {
+        let last = SUMMED.len() - 1;
+        let steps = (0..last).find(|steps| fits(hidden.after(*steps))).unwrap_or(last);
+        Self { table: HashTable::new(), blanks: hidden.after(steps), steps, sum }
     }
 
     /// The labels that have no values.
     pub fn blanks(&self) -> Blanks {
-        self.hidden.after(self.steps)
+        self.blanks
     }
 
     /// For the help text: over what was summed for want of room.
@@ -147,42 +182,25 @@ impl<V: Default> Lines<V> {
         SUMMED.get(self.steps).copied().unwrap_or_default()
     }
 
-    /// Makes room for so many more, or as many as will ever be.
-    pub fn reserve(&mut self, lines: usize) {
-        let more = lines.min(self.room.saturating_sub(self.table.len()));
-        self.table.reserve(more, |line| line.hashes[0]);
-    }
-
     /// Counts a value in.
-    pub fn add(&mut self, key: &Key, status: Option<&Status>, value: &V) {
-        let values = Values::new(key, status, self.blanks());
-        let hashes = self.hashers.each_ref().map(|hasher| hasher.hash_one(&values));
-        let [hash, _] = hashes;
-        if let Some(line) = self.table.find_mut(hash, |line| line.hashes == hashes) {
+    pub fn add(&mut self, hashes: &Hashes, key: &Key, status: Option<&Status>, value: &V) {
+        let hash = hashes.line(key, status, self.blanks);
+        if let Some(line) = self.table.find_mut(hash, |line| line.hash == hash) {
             (self.sum)(&mut line.value, value);
             return;
         }
         let (key, status) = (key.clone(), status.cloned());
-        let mut line = Line { hashes, key, status, value: V::default() };
+        let mut line = Line { hash, key, status, value: V::default() };
         (self.sum)(&mut line.value, value);
-        self.table.insert_unique(hash, line, |line| line.hashes[0]);
-        if self.table.len() > self.room && self.steps + 1 < SUMMED.len() {
-            self.lose();
-        }
-    }
-
-    /// One step: fewer labels, so fewer lines.
-    fn lose(&mut self) {
-        self.steps += 1;
-        for Line { key, status, value, .. } in std::mem::take(&mut self.table) {
-            self.add(&key, status.as_ref(), &value);
-        }
+        self.table.insert_unique(hash, line, |line| line.hash);
     }
 
     /// All lines, in order.
     pub fn sorted(&self) -> Vec<(Values<'_>, &V)> {
-        let blanks = self.blanks();
-        let lines = self.table.iter().map(|line| (line.values(blanks), &line.value));
+        let lines = self
+            .table
+            .iter()
+            .map(|line| (Values::new(&line.key, line.status.as_ref(), self.blanks), &line.value));
         let mut lines: Vec<_> = lines.collect();
         lines.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         lines

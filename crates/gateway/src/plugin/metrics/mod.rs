@@ -19,6 +19,7 @@ use std::{
 use ahash::RandomState;
 use arc_swap::ArcSwap;
 use hashbrown::{Equivalent, HashMap};
+use lines::Hashes;
 pub use text::Hidden;
 
 /// Upper bounds of the latency buckets, in milliseconds, unless the gateway is started with others.
@@ -151,6 +152,7 @@ pub struct Sample<'a> {
 pub struct Metrics {
     shards: Vec<Mutex<Shard>>,
     hasher: RandomState,
+    hashes: Hashes,
     /// Requests whose consumer and node were left out for want of room.
     folded: AtomicU64,
     hidden: ArcSwap<Hidden>,
@@ -168,10 +170,12 @@ struct Key {
     node: Option<IpAddr>,
     /// None instead of an empty one.
     extra: Option<Arc<[String]>>,
+    /// Of route, service and consumer.
+    hashes: [u64; 3],
 }
 
 impl Key {
-    fn new(labels: &Labels<'_>) -> Self {
+    fn new(labels: &Labels<'_>, hashes: &Hashes) -> Self {
         let Labels { route, service, consumer, node, extra } = *labels;
         let end = |parts: &[&str]| parts.iter().map(|part| part.len() as u32).sum();
         Self {
@@ -179,6 +183,8 @@ impl Key {
             ends: [end(&[route]), end(&[route, service])],
             node,
             extra: (!extra.is_empty()).then(|| extra.into()),
+            hashes: [("route", route), ("service", service), ("consumer", consumer)]
+                .map(|(label, value)| hashes.of(label, value)),
         }
     }
 
@@ -235,6 +241,8 @@ struct Status {
     source: &'static str,
     matched_uri: Arc<str>,
     matched_host: Arc<str>,
+    /// Of matched URI and host.
+    hashes: [u64; 2],
 }
 
 /// A histogram of each of [`KINDS`].
@@ -271,6 +279,7 @@ impl Metrics {
         Self {
             shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
             hasher,
+            hashes: Hashes::new(),
             folded: AtomicU64::new(0),
             hidden: ArcSwap::default(),
             options,
@@ -298,14 +307,14 @@ impl Metrics {
         let hash = usize::try_from(self.hasher.hash_one(labels) >> 48).unwrap_or(0);
         let mut shard = lock(&self.shards[hash % SHARDS]);
         if let Some(series) = shard.series.get_mut(labels) {
-            series.record(sample, &self.options.buckets);
+            series.record(sample, &self.options.buckets, &self.hashes);
             return true;
         }
         if shard.series.len() >= room && !shard.sweep(sample.began, room) {
             return false;
         }
-        let series = shard.series.entry(Key::new(labels)).or_default();
-        series.record(sample, &self.options.buckets);
+        let series = shard.series.entry(Key::new(labels, &self.hashes)).or_default();
+        series.record(sample, &self.options.buckets, &self.hashes);
         true
     }
 
@@ -348,17 +357,17 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 }
 
 impl Series {
-    fn record(&mut self, sample: &Sample<'_>, bounds: &[f64]) {
+    fn record(&mut self, sample: &Sample<'_>, bounds: &[f64], hashes: &Hashes) {
         self.newest = self.newest.max(Some(sample.began));
         if let Some((_, count)) = self.statuses.iter_mut().find(|(known, _)| known.is_of(sample)) {
             *count += 1;
         } else if self.statuses.len() < STATUSES_MAX {
-            self.statuses.push((Status::new(sample), 1));
+            self.statuses.push((Status::new(sample, hashes), 1));
         } else {
             let sample = Sample { matched_uri: "", matched_host: "", ..*sample };
             match self.statuses.iter_mut().find(|(known, _)| known.is_of(&sample)) {
                 Some((_, count)) => *count += 1,
-                None => self.statuses.push((Status::new(&sample), 1)),
+                None => self.statuses.push((Status::new(&sample, hashes), 1)),
             }
         }
         let own = (sample.total_ms - sample.upstream_ms.unwrap_or(0.0)).max(0.0);
@@ -375,12 +384,14 @@ impl Series {
 }
 
 impl Status {
-    fn new(sample: &Sample<'_>) -> Self {
+    fn new(sample: &Sample<'_>, hashes: &Hashes) -> Self {
         Self {
             code: sample.status,
             source: sample.source,
             matched_uri: sample.matched_uri.into(),
             matched_host: sample.matched_host.into(),
+            hashes: [("matched_uri", sample.matched_uri), ("matched_host", sample.matched_host)]
+                .map(|(label, value)| hashes.of(label, value)),
         }
     }
 

@@ -175,6 +175,19 @@ fn buckets_and_labels_are_those_asked_for() {
 }
 
 #[test]
+fn labels_that_were_left_out_and_empty_ones_are_the_same() {
+    let extra_labels = vec![("region".to_owned(), "http_x_region".to_owned())];
+    let metrics = Metrics::new(SeriesOptions { extra_labels, ..SeriesOptions::default() });
+    let mut sample = sample("1", "/a", "");
+    metrics.record(&sample);
+    sample.labels.extra = &[String::new()];
+    metrics.record(&sample);
+    let text = text(&metrics);
+    assert_eq!(text.matches("apisix_http_status{").count(), 1, "{text}");
+    assert!(text.contains("region=\"\"} 2"), "{text}");
+}
+
+#[test]
 fn idle_series_are_forgotten_when_that_is_wanted() {
     let expiry = Some(Duration::from_nanos(1));
     let metrics = Metrics::new(SeriesOptions { expiry, ..SeriesOptions::default() });

@@ -7,6 +7,7 @@ use std::{
     time::Instant,
 };
 
+use hashbrown::HashTable;
 use serde::Deserialize;
 
 use super::{
@@ -73,29 +74,53 @@ impl Metrics {
         let latency_lines = KINDS.len() * (self.options.buckets.len() + 3);
         let blanks = |names| Blanks::new(names, &self.options);
         let mut families = Families {
-            statuses: Lines::new(blanks(&hidden.http_status), room, |sum, count| *sum += count),
+            statuses: Lines::new(
+                blanks(&hidden.http_status),
+                |blanks| self.fits(room, blanks, true),
+                |sum, count| *sum += count,
+            ),
             latencies: Lines::new(
                 blanks(&hidden.http_latency),
-                room / latency_lines,
+                |blanks| self.fits(room / latency_lines, blanks, false),
                 Latencies::add,
             ),
-            bandwidth: Lines::new(blanks(&hidden.bandwidth), room / 2, |sum, bytes| {
-                *sum = (sum.0 + bytes.0, sum.1 + bytes.1);
-            }),
+            bandwidth: Lines::new(
+                blanks(&hidden.bandwidth),
+                |blanks| self.fits(room / 2, blanks, false),
+                |sum, bytes| *sum = (sum.0 + bytes.0, sum.1 + bytes.1),
+            ),
         };
-        let count = self.shards.iter().map(|shard| lock(shard).series.len()).sum();
-        families.statuses.reserve(count);
-        families.bandwidth.reserve(count);
         for shard in self.shards_now() {
             for (key, series) in &shard.series {
                 for (status, count) in &series.statuses {
-                    families.statuses.add(key, Some(status), count);
+                    families.statuses.add(&self.hashes, key, Some(status), count);
                 }
-                families.latencies.add(key, None, &series.latencies);
-                families.bandwidth.add(key, None, &(series.ingress, series.egress));
+                families.latencies.add(&self.hashes, key, None, &series.latencies);
+                let bytes = (series.ingress, series.egress);
+                families.bandwidth.add(&self.hashes, key, None, &bytes);
             }
         }
         families
+    }
+
+    /// Whether a family has so many lines at most, but for what is seen for the first time between this
+    /// look and the next.
+    fn fits(&self, room: usize, blanks: Blanks, by_status: bool) -> bool {
+        let mut lines = HashTable::new();
+        for shard in self.shards_now() {
+            for (key, series) in &shard.series {
+                let statuses = series.statuses.iter().map(|(status, _)| Some(status));
+                let statuses = statuses.filter(|_| by_status);
+                for status in statuses.chain((!by_status).then_some(None)) {
+                    let hash = self.hashes.line(key, status, blanks);
+                    lines.entry(hash, |known| *known == hash, |known| *known).or_insert(hash);
+                }
+                if lines.len() > room {
+                    return false;
+                }
+            }
+        }
+        true
     }
 
     /// All shards, one after the other locked, without what is expired.
