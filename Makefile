@@ -29,8 +29,8 @@ gen: ## write generated code again (protobuf)
 
 bench: ## benchmarks against peers, as ratios: make bench ARGS="gateway"
 	@$(XTASK) doctor bench
-	$(CARGO) build --release --workspace --bin gantry --bin gantry-bench
-	@$(CARGO) run --quiet --release --workspace --bin gantry-bench -- $(ARGS)
+	$(CARGO) build --profile dist -p gantry -p gantry-bench --bins
+	@$(CARGO) run --quiet --profile dist -p gantry -p gantry-bench --bin gantry-bench -- $(ARGS)
 
 bench-gateway: ## the gateway against nginx, haproxy and a minimal Pingora proxy
 	@$(MAKE) bench ARGS="gateway $(ARGS)"

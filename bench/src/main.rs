@@ -134,7 +134,7 @@ fn binary(options: &Options) -> Outcome<String> {
         None => std::env::current_exe()?.with_file_name("gantry"),
     };
     if !path.is_file() {
-        let why = format!("{} is not built: cargo build --release -p gantry", path.display());
+        let why = format!("{} is not built: make dist", path.display());
         return Err(why.into());
     }
     Ok(path.display().to_string())
