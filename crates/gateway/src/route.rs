@@ -25,7 +25,7 @@ pub struct Route {
     /// In place of the service's.
     pub own_target: Target,
     /// In place of the upstream's.
-    pub timeouts: Option<Timeouts>,
+    pub timeouts: Option<Box<Timeouts>>,
     pub websocket: bool,
     /// Set if requests cannot be served because something the route refers to does not exist.
     pub broken: Option<Broken>,

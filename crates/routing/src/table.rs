@@ -13,6 +13,7 @@ use std::cmp::{Ordering, Reverse};
 use std::sync::Arc;
 
 use fancy_regex::Regex;
+use smallvec::SmallVec;
 
 use crate::regex;
 use crate::route::RouteMatch;
@@ -44,8 +45,8 @@ struct Paths<T> {
 
 /// Routes with the same exact path or the same prefix, in order; never empty.
 ///
-/// A slice instead of a vector: most hold one route, and there are many.
-type Entries<T> = Box<[Entry<T>]>;
+/// Most hold one route: it stands where it is found, so that nothing but the route itself is far.
+type Entries<T> = SmallVec<[Entry<T>; 1]>;
 
 #[derive(Clone, Debug)]
 struct Entry<T> {
@@ -154,8 +155,6 @@ impl<T: Clone> RouteTable<T> {
             entries.retain(|entry| !entry.is(pattern, id));
             let entry = Entry { priority, pattern: pattern.clone(), id: Arc::clone(id), value };
             let at = entries.partition_point(|other| other.order(&entry) == Ordering::Less);
-            // No room for more: see `Entries`.
-            entries.reserve_exact(1);
             entries.insert(at, entry);
         });
     }
@@ -280,15 +279,15 @@ impl<T> Paths<T> {
 
 impl<T: Clone> Paths<T> {
     /// Changes the routes of one place.
-    fn change(&mut self, pattern: &Pattern, change: impl FnOnce(&mut Vec<Entry<T>>)) {
-        let mut entries = self.entries(pattern).map(|known| known.to_vec()).unwrap_or_default();
+    fn change(&mut self, pattern: &Pattern, change: impl FnOnce(&mut Entries<T>)) {
+        let mut entries = self.entries(pattern).cloned().unwrap_or_default();
         change(&mut entries);
-        let fresh = (!entries.is_empty()).then(|| entries.into_boxed_slice());
+        let fresh = (!entries.is_empty()).then_some(entries);
         match (pattern.place(), fresh) {
             (Place::Exact, Some(entries)) => self.exact.insert(&pattern.text, entries),
             (Place::Exact, None) => self.exact.remove(&pattern.text),
             (Place::Prefix(literal), Some(entries)) => {
-                *self.prefixes.entry(&Forward(literal.as_bytes()), Box::default) = entries;
+                *self.prefixes.entry(&Forward(literal.as_bytes()), Entries::default) = entries;
             }
             (Place::Prefix(literal), None) => self.prefixes.remove(&Forward(literal.as_bytes())),
         }

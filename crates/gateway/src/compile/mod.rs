@@ -118,7 +118,7 @@ impl Bench {
             matcher,
             plugins: self.plugins(service, plugin_config, own),
             own_target,
-            timeouts: source.timeout.map(timeouts),
+            timeouts: source.timeout.map(timeouts).map(Box::new),
             websocket: websocket.unwrap_or(false),
             broken,
         };

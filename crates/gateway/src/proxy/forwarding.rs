@@ -111,7 +111,8 @@ fn build_peer(
     };
     let mut peer = HttpPeer::new(address, upstream.tls.is_some(), name);
     peer.group_key = upstream.connection_group.unwrap_or_else(rand::random);
-    let timeouts = route.and_then(|route| route.timeouts).unwrap_or(upstream.timeouts);
+    let own = route.and_then(|route| route.timeouts.as_deref());
+    let timeouts = own.unwrap_or(&upstream.timeouts);
     let options = &mut peer.options;
     options.connection_timeout = Some(timeouts.connect);
     options.total_connection_timeout = Some(timeouts.connect);
