@@ -1,14 +1,28 @@
 -- The last configuration on disk. When the control plane cannot be reached at a start, APISIX gets
 -- that one, as if it came from there.
 
+local ffi = require("ffi")
 local json = require("cjson.safe")
 local utils = require("cloud.utils")
+
+ffi.cdef("unsigned int umask(unsigned int mask);")
+
+-- Takes every right from everybody but the owner: 077.
+local PRIVATE = 63
 
 local file = {}
 
 -- Beside APISIX's own configuration; deployments mount it from outside.
 function file.path()
     return ngx.config.prefix() .. "conf/apisix.data"
+end
+
+-- Opens a file for writing; if it is new, nobody else can read it. Lua knows no modes.
+local function create(path)
+    local before = ffi.C.umask(PRIVATE)
+    local out, err = io.open(path, "wb")
+    ffi.C.umask(before)
+    return out, err
 end
 
 -- A disk that is full may show only when the file is closed.
@@ -25,7 +39,7 @@ end
 function file.save(text)
     local path = file.path()
     local fresh = path .. ".new"
-    local out, err = io.open(fresh, "wb")
+    local out, err = create(fresh)
     if not out then
         return nil, err
     end

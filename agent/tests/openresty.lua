@@ -87,6 +87,33 @@ local function read(path)
     return text
 end
 
+-- LuaJIT's foreign functions, as far as the agent uses them: what is created has the mask's rights.
+local mask, open = 18, io.open
+-- What is left of reading and writing, by the digit of a mask.
+local RIGHTS = { [0] = 6, [2] = 4, [7] = 0 }
+
+local function umask(new)
+    local before = mask
+    mask = new
+    return before
+end
+
+io.open = function(path, mode)
+    local found = open(path, "rb")
+    local file, err = open(path, mode)
+    if file and not found then
+        local group, others = RIGHTS[math.floor(mask / 8) % 8], RIGHTS[mask % 8]
+        os.execute(("chmod 6%d%d '%s'"):format(group, others, path))
+    elseif found then
+        found:close()
+    end
+    return file, err
+end
+
+package.preload.ffi = function()
+    return { cdef = function() end, C = { umask = umask } }
+end
+
 -- lua-resty-http as the agent uses it.
 local function request_uri(_, url, options)
     local sent, got = settings.home .. "sent", settings.home .. "got"

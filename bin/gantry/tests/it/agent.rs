@@ -2,6 +2,7 @@
 //! are stand-ins (`agent/tests`), run by a plain Lua.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, SystemTime};
@@ -301,6 +302,8 @@ async fn what_differs_is_read_again(gantry: &Installation, apisix: &mut Apisix, 
 fn a_full_disk_costs_the_file_nothing(home: &Home, apisix: &mut Apisix) {
     let kept = home.0.join("conf/apisix.data");
     let before = std::fs::read(&kept).unwrap();
+    let mode = std::fs::metadata(&kept).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "it holds secrets");
     std::os::unix::fs::symlink("/dev/full", home.0.join("conf/apisix.data.new")).unwrap();
     assert_eq!(apisix.eval("require('cloud.file').save('{}')"), "nil");
     assert_eq!(std::fs::read(&kept).unwrap(), before);
