@@ -106,6 +106,10 @@ impl Custom for Replay {
     }
 
     async fn write_response_header(&mut self, head: Box<ResponseHeader>, _end: bool) -> Result<()> {
+        if !head.status.is_informational() {
+            // Nothing comes before it any more; see `answering::fill`.
+            self.session.set_ignore_info_resp(true);
+        }
         self.session.write_response_header(head).await
     }
 

@@ -22,7 +22,6 @@ pub use client::Client;
 pub use facts::Facts;
 
 use crate::{
-    answer::Answer,
     body::Slot,
     chain::Chain,
     consumer::{Consumer, Credential},
@@ -49,6 +48,8 @@ pub struct Exchange {
     pub(crate) forwarding_noted: bool,
     /// None until a route matched, and for good if none does.
     pub route: Option<Candidate>,
+    /// The plugins of all routes; not there while they run.
+    pub(crate) global: Option<Arc<Chain>>,
     /// The plugins of the matched route, later merged with those of the consumer.
     pub chain: Option<Arc<Chain>>,
     pub consumer: Option<Arc<Consumer>>,
@@ -64,8 +65,6 @@ pub struct Exchange {
     /// Where the client's connection comes back from while `body` is sent.
     pub(crate) held: Option<Slot>,
     pub attempts: Attempts,
-    /// What is sent in place of the upstream's response.
-    pub(crate) instead: Option<Box<Answer>>,
     pub response: Response,
     /// Bodies as far as somebody wants to log them.
     pub tapes: Tapes,
@@ -150,6 +149,8 @@ impl Source {
 pub struct Response {
     pub status: u16,
     pub source: Source,
+    /// Whether the body comes as one piece whose length is set when it is sent.
+    pub is_whole: bool,
     /// Bytes of the body sent to the client.
     pub body_bytes: usize,
     /// Bytes of the body made so far.
@@ -162,6 +163,7 @@ impl Exchange {
     pub fn new(snapshot: Arc<Snapshot>) -> Self {
         let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
         Self {
+            global: Some(Arc::clone(&snapshot.global)),
             snapshot,
             started: Instant::now(),
             connection: Connection { peer: nowhere, server: nowhere, tls: false, proxied: false },
@@ -178,7 +180,6 @@ impl Exchange {
             body_wanted: AtomicBool::new(false),
             held: None,
             attempts: Attempts::default(),
-            instead: None,
             response: Response::default(),
             tapes: Tapes::default(),
             notes: Extensions::new(),

@@ -6,7 +6,7 @@ use http::{
 };
 use pingora::http::{RequestHeader, ResponseHeader};
 
-use crate::exchange::{Exchange, Source};
+use crate::exchange::Exchange;
 
 /// Whether a response has no body, so that there is no moment to send one.
 pub fn is_absent(response: &ResponseHeader) -> bool {
@@ -23,8 +23,7 @@ pub fn will_change(exchange: &Exchange, request: &RequestHeader, response: &mut 
     has_unknown_length(exchange, request, response);
 }
 
-/// Frames a body whose length is not known yet. An answer of our own has its length set when it is
-/// sent.
+/// Frames a body whose length is not known yet. One that comes whole has its length set when it is sent.
 pub fn has_unknown_length(
     exchange: &Exchange,
     request: &RequestHeader,
@@ -32,7 +31,7 @@ pub fn has_unknown_length(
 ) {
     response.remove_header(&CONTENT_LENGTH);
     response.remove_header(&TRANSFER_ENCODING);
-    if exchange.response.source == Source::Upstream && request.version == Version::HTTP_11 {
+    if !exchange.response.is_whole && request.version == Version::HTTP_11 {
         // Fails only if the header map is full, and names were just taken out of it.
         let _ = response.insert_header(TRANSFER_ENCODING, "chunked");
     }

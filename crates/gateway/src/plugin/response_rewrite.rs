@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::{
     Flow, Kind, Place, Plugin, body, config, headers::Changes, identity, substitution::Substitution,
 };
-use crate::exchange::{Exchange, Facts, Source};
+use crate::exchange::{Exchange, Facts};
 
 pub(super) const KIND: Kind =
     Kind { name: "response-rewrite", compile: ResponseRewrite::compile, identify: None };
@@ -112,7 +112,7 @@ impl ResponseRewrite {
     fn frame(&self, exchange: &Exchange, request: &RequestHeader, response: &mut ResponseHeader) {
         body::will_change(exchange, request, response);
         if let Body::Replaced(text) = &self.body
-            && exchange.response.source == Source::Upstream
+            && !exchange.response.is_whole
         {
             response.remove_header(&TRANSFER_ENCODING);
             // Fails only if the header map is full, and names were just taken out of it.

@@ -1,11 +1,11 @@
 //! The way back to the client, for the upstream's responses and for our own.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::{
-    Result,
+    Error, Result,
     http::{RequestHeader, ResponseHeader},
     protocols::http::date::get_cached_date,
     proxy::Session,
@@ -27,8 +27,34 @@ const UPSTREAM_STATUS: HeaderName = HeaderName::from_static("x-apisix-upstream-s
 
 /// Sends an answer of our own, through the same plugins as any response.
 pub async fn send(session: &mut Session, exchange: &mut Exchange, answer: Answer) -> Result<()> {
+    write(session, exchange, answer).await?;
+    linger(session).await;
+    Ok(())
+}
+
+/// Answers in place of an upstream whose response has no body, if a plugin gives it one: Pingora knows
+/// no moment to send a body that the upstream has not sent. True if so; `response` is then one that
+/// Pingora does not send, and everything else goes on as if it had: both connections can be kept.
+pub async fn fill(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    exchange: &mut Exchange,
+) -> Result<bool> {
+    if !is_filled(session.req_header(), response, exchange) {
+        return Ok(false);
+    }
+    write(session, exchange, Answer::like(response)).await.map_err(Error::into_down)?;
+    session.downstream_session.set_ignore_info_resp(true);
+    response.set_status(StatusCode::EARLY_HINTS)?;
+    Ok(true)
+}
+
+async fn write(session: &mut Session, exchange: &mut Exchange, answer: Answer) -> Result<()> {
+    exchange.response.is_whole = true;
     let (mut head, bytes) = answer.render()?;
-    head.insert_header(header::DATE, get_cached_date())?;
+    if !head.headers.contains_key(header::DATE) {
+        head.insert_header(header::DATE, get_cached_date())?;
+    }
     dress(session.req_header(), &mut head, exchange)?;
     let mut bytes = Some(bytes);
     body(exchange, &mut bytes, true);
@@ -42,7 +68,6 @@ pub async fn send(session: &mut Session, exchange: &mut Exchange, answer: Answer
     if !silent {
         session.write_response_body(Some(bytes), true).await?;
     }
-    linger(session).await;
     Ok(())
 }
 
@@ -76,44 +101,38 @@ pub fn dress(
     {
         response.insert_header(UPSTREAM_STATUS, statuses)?;
     }
-    let chains = chains(exchange);
-    for turn in Turn::ALL {
-        for chain in chains.iter().flatten() {
-            chain.response_headers(turn, exchange, request, response);
+    with_chains(exchange, |chains, exchange| {
+        for turn in Turn::ALL {
+            for chain in chains.iter().flatten() {
+                chain.response_headers(turn, exchange, request, response);
+            }
         }
-    }
+    });
     Ok(())
 }
 
-/// The response as an answer of our own, if it has no body and a plugin gives it one: Pingora knows no
-/// moment to send a body that the upstream has not sent.
-pub fn filled(
-    request: &RequestHeader,
-    response: &ResponseHeader,
-    exchange: &mut Exchange,
-) -> Option<Box<Answer>> {
-    let can_have_one = request.method != Method::HEAD
-        && !response.status.is_informational()
-        && !matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    if !can_have_one || request::length(&response.headers) != Some(0) {
-        return None;
-    }
-    let mut chains = chains(exchange).into_iter().flatten();
-    let fills = chains.any(|chain| chain.fills(exchange, request, response));
-    fills.then(|| Box::new(Answer::like(response)))
+/// Whether a response has no body, may have one, and gets one from a plugin.
+fn is_filled(request: &RequestHeader, response: &ResponseHeader, exchange: &mut Exchange) -> bool {
+    request.method != Method::HEAD
+        && request::length(&response.headers) == Some(0)
+        && !matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        && with_chains(exchange, |chains, exchange| {
+            chains.iter().flatten().any(|chain| chain.fills(exchange, request, response))
+        })
 }
 
 /// Lets the plugins at a piece of the body.
 pub fn body(exchange: &mut Exchange, bytes: &mut Option<Bytes>, end: bool) {
-    let reads = |chain: &Arc<Chain>| chain.reads_bodies();
-    if reads(&exchange.snapshot.global) || exchange.chain.as_ref().is_some_and(reads) {
-        let chains = chains(exchange);
+    with_chains(exchange, |chains, exchange| {
+        if !chains.iter().flatten().any(|chain| chain.reads_bodies()) {
+            return;
+        }
         for turn in Turn::ALL {
             for chain in chains.iter().flatten() {
                 chain.response_body(turn, exchange, bytes, end);
             }
         }
-    }
+    });
     if let Some(bytes) = bytes {
         let response = &mut exchange.response;
         exchange.tapes.response.record(response.recorded, bytes);
@@ -134,7 +153,15 @@ pub fn log(session: &Session, exchange: &Exchange, access_log: Option<&AccessLog
     }
 }
 
-/// Those of all routes and those of the route, in the order they run.
-fn chains(exchange: &Exchange) -> [Option<Arc<Chain>>; 2] {
-    [Some(Arc::clone(&exchange.snapshot.global)), exchange.chain.clone()]
+/// Runs something with the plugins of all routes and those of the route, in this order. They are out of
+/// the exchange meanwhile, so that plugins can change it: counting references would cost more, as all
+/// threads count those of all routes.
+fn with_chains<T>(
+    exchange: &mut Exchange,
+    run: impl FnOnce([Option<&Chain>; 2], &mut Exchange) -> T,
+) -> T {
+    let (global, chain) = (exchange.global.take(), exchange.chain.take());
+    let outcome = run([global.as_deref(), chain.as_deref()], exchange);
+    (exchange.global, exchange.chain) = (global, chain);
+    outcome
 }

@@ -133,7 +133,7 @@ impl ProxyHttp for Proxy {
     /// The upstream has answered.
     async fn upstream_response_filter(
         &self,
-        session: &mut Session,
+        _session: &mut Session,
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
@@ -142,11 +142,7 @@ impl ProxyHttp for Proxy {
             exchange.attempts.answered(response.status.as_u16());
             exchange.response.source = Source::Upstream;
         }
-        exchange.instead = answering::filled(session.req_header(), response, exchange);
-        match &exchange.instead {
-            None => Ok(()),
-            Some(answer) => forwarding::refuse(answer.status.as_u16(), "it is answered here"),
-        }
+        Ok(())
     }
 
     /// The response's head goes to the client.
@@ -160,6 +156,9 @@ impl ProxyHttp for Proxy {
         {
             return Ok(());
         }
+        if answering::fill(session, response, exchange).await? {
+            return Ok(());
+        }
         answering::dress(session.req_header(), response, exchange)
     }
 
@@ -170,7 +169,9 @@ impl ProxyHttp for Proxy {
         end: bool,
         exchange: &mut Exchange,
     ) -> Result<Option<std::time::Duration>> {
-        answering::body(exchange, body, end);
+        if !exchange.response.is_whole {
+            answering::body(exchange, body, end);
+        }
         Ok(None)
     }
 
@@ -196,20 +197,11 @@ impl ProxyHttp for Proxy {
         if status > 0 && answering::answered(session).is_none() {
             session.set_keepalive(None);
             let code = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-            let (answer, source) = match exchange.instead.as_deref().cloned() {
-                Some(answer) => (answer, Source::Upstream),
-                None if exchange.attempts.statuses.is_empty() => {
-                    (Answer::page(code), Source::Gateway)
-                }
-                None => (Answer::page(code), Source::Proxy),
-            };
-            // Whoever frames bodies has to know that this one is ours.
-            exchange.response.source =
-                if source == Source::Upstream { Source::Gateway } else { source };
-            if let Err(error) = answering::send(session, exchange, answer).await {
+            let asked = !exchange.attempts.statuses.is_empty();
+            exchange.response.source = if asked { Source::Proxy } else { Source::Gateway };
+            if let Err(error) = answering::send(session, exchange, Answer::page(code)).await {
                 tracing::debug!(%error, "the client did not take the answer");
             }
-            exchange.response.source = source;
         }
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
@@ -221,7 +213,7 @@ impl ProxyHttp for Proxy {
         exchange.response.body_bytes = session.body_bytes_sent();
         exchange.response.status =
             answering::answered(session).map_or(0, |head| head.status.as_u16());
-        if let Some(error) = error.filter(|_| exchange.instead.is_none()) {
+        if let Some(error) = error {
             forwarding::report(exchange, error);
         }
         self.state.status.count_request();

@@ -1,11 +1,35 @@
 //! Responses of upstreams that have no body until a plugin gives them one.
 
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::{
     harness::{Rig, route},
+    node::NodeServer,
     scripted::{Scripted, answer},
 };
+
+/// Sends a request and reads until the answer is there, as far as it says how long it is.
+async fn ask(client: &mut TcpStream, request: &str) -> (String, String) {
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    let mut buffer = [0; 4096];
+    loop {
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let lower = head.to_ascii_lowercase();
+            let length = lower.lines().find_map(|line| line.strip_prefix("content-length: "));
+            if length.is_some_and(|length| body.len() >= length.parse().unwrap()) {
+                return (lower, body.to_owned());
+            }
+        }
+        let read = client.read(&mut buffer).await.unwrap();
+        assert!(read > 0, "the connection ends after {text}");
+        text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+    }
+}
 
 #[tokio::test]
 async fn an_empty_response_gets_the_body_that_is_configured() {
@@ -41,4 +65,52 @@ async fn an_empty_response_gets_the_body_that_is_configured() {
     }
     let head = rig.gateway.client.head(rig.gateway.url("/401")).send().await.unwrap();
     assert_eq!(head.status(), 403);
+}
+
+#[tokio::test]
+async fn both_connections_are_kept_after_a_response_that_was_filled() {
+    let node = NodeServer::start(None).await;
+    node.set_body("");
+    let mut streamed = route("/streamed", node.address);
+    let mut held = route("/held", node.address);
+    held["vars"] = json!([["post_arg_a", "==", "1"]]);
+    for route in [&mut streamed, &mut held] {
+        route["plugins"] = json!({"echo": {"body": "filled"}});
+    }
+    let rig = Rig::start(&[("routes/1", streamed), ("routes/2", held)]).await;
+    let mut client = TcpStream::connect(rig.gateway.bound.http.unwrap()).await.unwrap();
+    let form = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 3\r\n\r\na=1";
+    for _ in 0..3 {
+        for (line, rest) in [
+            ("GET /streamed", "\r\n"),
+            ("POST /streamed", "Content-Length: 4\r\n\r\nbody"),
+            ("POST /held", form),
+        ] {
+            let request = format!("{line} HTTP/1.1\r\nHost: a\r\n{rest}");
+            let (head, body) = ask(&mut client, &request).await;
+            assert!(head.starts_with("http/1.1 200 ok\r\n"), "{head}");
+            assert!(!head.contains("connection: close"), "{head}");
+            assert_eq!(body, "filled", "{line}");
+        }
+    }
+    assert_eq!((node.take_requests(), node.connections()), (9, 1));
+    let state = rig.gateway.state().await;
+    // The client's, and those of the status page are counted elsewhere.
+    assert_eq!(state["connections"]["accepted"], json!(1), "{state}");
+}
+
+#[tokio::test]
+async fn a_response_that_was_filled_is_cached_as_it_came() {
+    let node = NodeServer::start(None).await;
+    node.set_body("");
+    let mut route = route("/", node.address);
+    let cache = json!({"cache_strategy": "memory", "cache_zone": "memory_cache"});
+    route["plugins"] = json!({"proxy-cache": cache, "echo": {"body": "filled"}});
+    let rig = Rig::start(&[("routes/1", route)]).await;
+    for expected in ["MISS", "HIT"] {
+        let response = rig.gateway.get("localhost", "/").await;
+        assert_eq!(response.headers()["apisix-cache-status"], expected);
+        assert_eq!(response.text().await.unwrap(), "filled");
+    }
+    assert_eq!(node.take_requests(), 1);
 }

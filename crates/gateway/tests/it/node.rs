@@ -69,6 +69,7 @@ pub struct NodeServer {
 struct State {
     health: AtomicU16,
     status: AtomicU16,
+    body: Mutex<&'static str>,
     /// Heads of the requests for its health, and how many others there were.
     probes: Mutex<Vec<String>>,
     requests: AtomicU16,
@@ -82,6 +83,7 @@ impl NodeServer {
         let state = Arc::new(State {
             health: AtomicU16::new(200),
             status: AtomicU16::new(200),
+            body: Mutex::new("ok"),
             probes: Mutex::default(),
             requests: AtomicU16::new(0),
             connections: AtomicU16::new(0),
@@ -114,6 +116,11 @@ impl NodeServer {
         self.state.status.store(status, Ordering::Relaxed);
     }
 
+    pub fn set_body(&self, body: &'static str) {
+        *self.state.body.lock().unwrap() = body;
+    }
+
+    /// Connections accepted so far.
     pub fn connections(&self) -> u16 {
         self.state.connections.load(Ordering::Relaxed)
     }
@@ -133,7 +140,7 @@ impl State {
         let mut bytes = Vec::new();
         while stream.read_buf(&mut bytes).await.is_ok_and(|read| read > 0) {
             let head = String::from_utf8_lossy(&bytes).into_owned();
-            if !head.contains("\r\n\r\n") {
+            if !is_complete(&head) {
                 continue;
             }
             let status = if head.contains(" /health") {
@@ -144,10 +151,21 @@ impl State {
                 self.status.load(Ordering::Relaxed)
             };
             bytes.clear();
-            let answer = format!("HTTP/1.1 {status} Fine\r\nContent-Length: 2\r\n\r\nok");
+            let body = *self.body.lock().unwrap();
+            let length = body.len();
+            let answer =
+                format!("HTTP/1.1 {status} Fine\r\nContent-Length: {length}\r\n\r\n{body}");
             if stream.write_all(answer.as_bytes()).await.is_err() {
                 return;
             }
         }
     }
+}
+
+/// Whether a request is there, and its body if it says how long that is.
+fn is_complete(text: &str) -> bool {
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let lower = head.to_ascii_lowercase();
+    let length = lower.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    body.len() >= length.unwrap_or(0)
 }
