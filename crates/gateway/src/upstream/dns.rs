@@ -3,21 +3,17 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
-use hickory_resolver::{
-    TokioResolver,
-    config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig},
-    lookup_ip::LookupIp,
-    net::{NetError, runtime::TokioRuntimeProvider},
-};
 use rpds::HashTrieMapSync;
 use tokio::sync::OnceCell;
+
+use super::servers::Servers;
 
 /// Bounds how long an answer is taken as fresh, whatever its records say.
 const FRESH_MIN: Duration = Duration::from_secs(1);
@@ -27,8 +23,6 @@ const FAILED: Duration = Duration::from_secs(1);
 /// Bounds memory when configuration names ever new hosts.
 const NAMES_MAX: usize = 10_000;
 
-/// How long one try may take, so that another one fits into an answer.
-const TRY: Duration = Duration::from_secs(2);
 /// How long an answer may take, all servers and repetitions included.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -45,6 +39,8 @@ struct Answer {
     /// Empty if the name could not be resolved.
     addresses: Vec<IpAddr>,
     until: Instant,
+    /// The version of the files it comes from.
+    version: u64,
 }
 
 /// What is known, and who is asked for the rest. Clones share both.
@@ -54,20 +50,11 @@ pub struct Resolver {
     servers: Arc<Servers>,
 }
 
-/// Those of the system if there are no addresses.
-#[derive(Default)]
-struct Servers {
-    addresses: Vec<SocketAddr>,
-    /// Made when the first name is asked for.
-    client: OnceLock<Result<TokioResolver, NetError>>,
-}
-
 impl Resolver {
     /// Asks these servers, or those of the system if there are none; `/etc/hosts` goes first.
     #[must_use]
     pub fn new(servers: Vec<SocketAddr>) -> Self {
-        let servers = Servers { addresses: servers, ..Servers::default() };
-        Self { known: Arc::default(), servers: Arc::new(servers) }
+        Self { known: Arc::default(), servers: Arc::new(Servers::new(servers)) }
     }
 
     /// One address of the name, taking turns if it has several. None if it has none.
@@ -86,7 +73,10 @@ impl Resolver {
     async fn know(&self, name: &str) -> Arc<Known> {
         let mut known = self.known.load().get(name).cloned();
         let answer = known.as_ref().and_then(|known| known.answer.get());
-        if let Some(Answer { addresses, .. }) = answer.filter(|it| it.until <= Instant::now()) {
+        let now = Instant::now();
+        let version = self.servers.version(now);
+        let is_old = |answer: &&Answer| answer.until <= now || answer.version != version;
+        if let Some(Answer { addresses, .. }) = answer.filter(is_old) {
             if addresses.is_empty() {
                 known = Some(self.put(name, known.as_ref(), &Arc::default()));
             } else {
@@ -138,12 +128,13 @@ impl Resolver {
 
     /// Asks the servers; an answer before outlives a failure.
     async fn ask(&self, name: &str, before: Option<&Known>) -> Answer {
-        let found = tokio::time::timeout(PATIENCE, self.servers.lookup(name)).await;
+        let (version, lookup) = self.servers.lookup(name);
+        let found = tokio::time::timeout(PATIENCE, lookup).await;
         let now = Instant::now();
         let (error, kept) = match found {
             Ok(Ok(found)) => {
                 let until = found.valid_until().clamp(now + FRESH_MIN, now + FRESH_MAX);
-                return Answer { addresses: found.iter().collect(), until };
+                return Answer { addresses: found.iter().collect(), until, version };
             }
             // The servers say so: whoever has the addresses now is somebody else.
             Ok(Err(error)) if error.is_no_records_found() => (error.to_string(), None),
@@ -152,7 +143,7 @@ impl Resolver {
         };
         tracing::warn!(name, error, "a node's name could not be resolved");
         let addresses = kept.map_or(&[][..], Known::addresses).to_vec();
-        Answer { addresses, until: now + FAILED }
+        Answer { addresses, until: now + FAILED, version }
     }
 }
 
@@ -160,39 +151,6 @@ impl Known {
     fn addresses(&self) -> &[IpAddr] {
         self.answer.get().map_or(&[], |answer| &answer.addresses)
     }
-}
-
-impl Servers {
-    async fn lookup(&self, name: &str) -> Result<LookupIp, NetError> {
-        let client = self.client.get_or_init(|| connect(&self.addresses));
-        client.as_ref().map_err(Clone::clone)?.lookup_ip(name).await
-    }
-}
-
-fn connect(servers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
-    let of_system = servers.is_empty().then(TokioResolver::builder_tokio);
-    let mut builder = if let Some(Ok(builder)) = of_system {
-        builder
-    } else {
-        if let Some(Err(error)) = of_system {
-            tracing::error!(%error, "there are no servers for names; only /etc/hosts has some");
-        }
-        let server = |address: &SocketAddr| {
-            let mut ways = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
-            ways.iter_mut().for_each(|way| way.port = address.port());
-            NameServerConfig::new(address.ip(), true, ways.into())
-        };
-        let servers = servers.iter().map(server).collect();
-        let config = ResolverConfig::from_parts(None, Vec::new(), servers);
-        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-    };
-    let options = builder.options_mut();
-    // IPv4 where there is a choice, as APISIX does.
-    options.ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
-    // Answers are kept here, with the addresses that outlive a failure.
-    options.cache_size = 0;
-    options.timeout = TRY;
-    builder.build()
 }
 
 #[cfg(test)]
@@ -257,7 +215,7 @@ mod tests {
         assert!(until(&short) <= Instant::now() + FRESH_MIN);
         assert!(until(&long) > Instant::now() + Duration::from_secs(200));
         // Once its time is over, whoever asks gets it once more and makes it new.
-        let over = Answer { addresses: vec![first], until: Instant::now() };
+        let over = Answer { addresses: vec![first], until: Instant::now(), version: 0 };
         let over = Known { answer: OnceCell::new_with(Some(over)), ..Known::default() };
         resolver.put("short.test", Some(&short), &Arc::new(over));
         assert_eq!(resolver.resolve("short.test").await, Some(first));
@@ -289,8 +247,45 @@ mod tests {
         assert!(later.until <= Instant::now() + FAILED);
     }
 
+    #[tokio::test]
+    async fn files_that_change_are_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let paths = ["resolv.conf", "hosts"].map(|name| directory.path().join(name));
+        let write = |resolv: &str, hosts: &str| {
+            for (path, text) in paths.iter().zip([resolv, hosts]) {
+                std::fs::write(path, text).unwrap();
+            }
+        };
+        write("nameserver 127.0.0.1\nsearch a.test\n", "127.0.0.5 short.a.test\n");
+        let servers = Servers::reading(paths.clone());
+        let resolver = Resolver { known: Arc::default(), servers: Arc::new(servers) };
+        let until = async |last| {
+            let address = Some(IpAddr::from([127, 0, 0, last]));
+            let found = async {
+                while resolver.resolve("short").await != address {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(30), found).await.unwrap();
+        };
+        until(5).await;
+        // An hour is not waited for.
+        write("nameserver 127.0.0.1\nsearch a.test\n", "127.0.0.66 short.a.test\n");
+        until(66).await;
+        write(
+            "nameserver 127.0.0.1\nsearch other.test a.test\n",
+            "127.0.0.66 short.a.test\n127.0.0.7 short.other.test\n",
+        );
+        until(7).await;
+        // What cannot be read changes nothing.
+        std::fs::remove_file(&paths[0]).unwrap();
+        let before = resolver.servers.version(Instant::now());
+        until(7).await;
+        assert_eq!(resolver.servers.version(Instant::now()), before);
+    }
+
     fn failed() -> Arc<Known> {
-        let answer = Answer { addresses: Vec::new(), until: Instant::now() };
+        let answer = Answer { addresses: Vec::new(), until: Instant::now(), version: 0 };
         let answer = OnceCell::new_with(Some(answer));
         Arc::new(Known { answer, ..Known::default() })
     }

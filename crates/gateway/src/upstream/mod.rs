@@ -6,6 +6,7 @@ mod discovery;
 mod dns;
 mod members;
 mod probe;
+mod servers;
 mod standing;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
