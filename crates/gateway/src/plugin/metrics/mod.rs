@@ -222,8 +222,9 @@ impl Equivalent<Key> for Labels<'_> {
     }
 }
 
-/// What is forgotten together, so that no sum of a part of it ever shrinks.
-#[derive(Clone, Default)]
+/// What is forgotten together, so that no sum of a part of it ever shrinks. There are many, so they are
+/// not copied.
+#[derive(Default)]
 struct Series {
     /// When the newest request began.
     newest: Option<Instant>,
@@ -246,7 +247,7 @@ struct Status {
 }
 
 /// A histogram of each of [`KINDS`].
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Latencies {
     /// One for each bound, kind after kind; none before the first request.
     buckets: Box<[u64]>,
@@ -302,10 +303,14 @@ impl Metrics {
     }
 
     #[expect(clippy::indexing_slicing, reason = "the remainder is a shard")]
-    fn record_as(&self, sample: &Sample<'_>, labels: &Labels<'_>, room: usize) -> bool {
+    fn shard(&self, labels: &Labels<'_>) -> MutexGuard<'_, Shard> {
         // The map inside uses the low bits of the same hash; the high ones choose the shard.
         let hash = usize::try_from(self.hasher.hash_one(labels) >> 48).unwrap_or(0);
-        let mut shard = lock(&self.shards[hash % SHARDS]);
+        lock(&self.shards[hash % SHARDS])
+    }
+
+    fn record_as(&self, sample: &Sample<'_>, labels: &Labels<'_>, room: usize) -> bool {
+        let mut shard = self.shard(labels);
         if let Some(series) = shard.series.get_mut(labels) {
             series.record(sample, &self.options.buckets, &self.hashes);
             return true;

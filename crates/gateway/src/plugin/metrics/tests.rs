@@ -77,6 +77,28 @@ fn a_report_leaves_out_buckets_first() {
 }
 
 #[test]
+fn a_report_cuts_off_the_same_series_every_time() {
+    let metrics = Metrics::default();
+    for number in (0..500).rev() {
+        metrics.record(&sample("1", "/a", &format!("consumer-{number:03}")));
+    }
+    let report = |room: usize| {
+        let mut out = String::new();
+        (metrics.report(&mut out, room), out)
+    };
+    let (is_cut, whole) = report(usize::MAX);
+    let statuses = whole.lines().filter(|line| line.starts_with("apisix_http_status{"));
+    let consumers: Vec<&str> =
+        statuses.filter_map(|line| line.split("consumer=\"").nth(1)?.get(..12)).collect();
+    assert!(!is_cut && consumers.len() == 500 && consumers.is_sorted(), "{consumers:?}");
+    let (_, part) = report(50_000);
+    for number in 500..700 {
+        metrics.record(&sample("1", "/a", &format!("consumer-{number}")));
+    }
+    assert_eq!(report(50_000), (true, part));
+}
+
+#[test]
 fn patterns_of_one_route_share_their_traffic() {
     let metrics = Metrics::default();
     metrics.record(&sample("1", "/a", ""));

@@ -136,29 +136,21 @@ impl Metrics {
     }
 
     /// Appends the series a control plane keeps until `out` holds `room` bytes, those that matter
-    /// least last, and all labels with their values. Answers whether some were left out.
+    /// least last, and all labels with their values. Answers whether some were left out. Nothing is copied
+    /// but keys: each series is written from where it stands.
     pub fn report(&self, out: &mut String, room: usize) -> bool {
-        let mut copied: Vec<(Key, Series)> = Vec::new();
-        for shard in self.shards_now() {
-            copied.extend(shard.series.iter().map(|(key, series)| (key.clone(), series.clone())));
-        }
-        copied.sort_unstable_by(|(one, _), (other, _)| one.labels().cmp(&other.labels()));
+        let keys = self.keys();
         let (mut keep, blanks) = (|_: &mut String| {}, Blanks::default());
         let mut writer = Writer::new(&self.options, out, &mut keep);
-        for (key, series) in &copied {
-            if writer.out.len() > room {
-                break;
-            }
+        self.each(&keys, &mut writer, room, |writer, key, series| {
             for (status, count) in &series.statuses {
                 let values = Values::new(key, Some(status), blanks);
                 writer.status(&self.status_labels(&values, blanks), *count);
             }
-        }
+        });
         for are_buckets in [false, true] {
-            for (key, Series { latencies, ingress, egress, .. }) in &copied {
-                if writer.out.len() > room {
-                    break;
-                }
+            self.each(&keys, &mut writer, room, |writer, key, series| {
+                let Series { latencies, ingress, egress, .. } = series;
                 let labels = self.traffic_labels(&Values::new(key, None, blanks), blanks);
                 if !are_buckets {
                     writer.bandwidth(&labels, (*ingress, *egress));
@@ -170,7 +162,7 @@ impl Metrics {
                         writer.totals(kind, &labels, latencies);
                     }
                 }
-            }
+            });
         }
         let is_cut = out.len() > room;
         if is_cut {
@@ -179,6 +171,35 @@ impl Metrics {
             out.truncate(end);
         }
         is_cut
+    }
+
+    /// Those of all series, in order, so that what is cut off is always the same.
+    fn keys(&self) -> Vec<Key> {
+        let mut keys = Vec::new();
+        for shard in self.shards_now() {
+            keys.extend(shard.series.keys().cloned());
+        }
+        keys.sort_unstable_by(|one, other| one.labels().cmp(&other.labels()));
+        keys
+    }
+
+    /// Writes what is to be said of these series, as long as there is room. Each is locked by itself;
+    /// those that are gone meanwhile are left out.
+    fn each(
+        &self,
+        keys: &[Key],
+        writer: &mut Writer<'_>,
+        room: usize,
+        write: impl Fn(&mut Writer<'_>, &Key, &Series),
+    ) {
+        for key in keys {
+            if writer.out.len() > room {
+                break;
+            }
+            if let Some(series) = self.shard(&key.labels()).series.get(key) {
+                write(writer, key, series);
+            }
+        }
     }
 
     fn status_labels(&self, line: &Values<'_>, blanks: Blanks) -> String {
