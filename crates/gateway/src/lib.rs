@@ -38,6 +38,7 @@ mod machine;
 mod metrics;
 mod monitor;
 mod options;
+mod part;
 pub mod plugin;
 pub mod plugin_set;
 mod proxy;

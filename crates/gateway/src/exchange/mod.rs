@@ -26,6 +26,7 @@ use crate::{
     chain::Chain,
     consumer::{Consumer, Credential},
     log::Tapes,
+    part::Part,
     request::X_FORWARDED_PROTO,
     route::Candidate,
     snapshot::Snapshot,
@@ -66,6 +67,8 @@ pub struct Exchange {
     pub(crate) held: Option<Slot>,
     pub attempts: Attempts,
     pub response: Response,
+    /// What the client gets of the response, if that is not everything.
+    pub(crate) part: Option<Part>,
     /// Bodies as far as somebody wants to log them.
     pub tapes: Tapes,
     /// State of single plugins, one value per type.
@@ -93,6 +96,8 @@ pub struct Outgoing {
     pub target: Option<String>,
     pub host: Option<HeaderValue>,
     pub method: Option<Method>,
+    /// The whole of what the client may have asked for a part of, which is cut out of the response.
+    pub whole: bool,
 }
 
 /// The tries to reach an upstream.
@@ -181,6 +186,7 @@ impl Exchange {
             held: None,
             attempts: Attempts::default(),
             response: Response::default(),
+            part: None,
             tapes: Tapes::default(),
             notes: Extensions::new(),
             filtered: Vec::new(),

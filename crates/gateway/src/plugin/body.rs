@@ -2,7 +2,9 @@
 
 use http::{
     StatusCode, Version,
-    header::{CONTENT_ENCODING, CONTENT_LENGTH, ETAG, LAST_MODIFIED, TRANSFER_ENCODING},
+    header::{
+        ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, LAST_MODIFIED, TRANSFER_ENCODING,
+    },
 };
 use pingora::http::{RequestHeader, ResponseHeader};
 
@@ -17,7 +19,7 @@ pub fn is_absent(response: &ResponseHeader) -> bool {
 
 /// Takes back what the head says about the body, which will be another one of unknown length.
 pub fn will_change(exchange: &Exchange, request: &RequestHeader, response: &mut ResponseHeader) {
-    for name in [CONTENT_ENCODING, LAST_MODIFIED, ETAG] {
+    for name in [ACCEPT_RANGES, CONTENT_ENCODING, LAST_MODIFIED, ETAG] {
         response.remove_header(&name);
     }
     has_unknown_length(exchange, request, response);

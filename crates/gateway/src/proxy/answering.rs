@@ -16,6 +16,7 @@ use crate::{
     chain::{Chain, Turn},
     exchange::{Exchange, Facts},
     log::AccessLog,
+    part::Part,
     request,
     status::VERSION,
 };
@@ -108,6 +109,9 @@ pub fn dress(
             }
         }
     });
+    if exchange.outgoing.whole {
+        exchange.part = Part::of(request, response, exchange.response.is_whole);
+    }
     Ok(())
 }
 
@@ -133,6 +137,9 @@ pub fn body(exchange: &mut Exchange, bytes: &mut Option<Bytes>, end: bool) {
             }
         }
     });
+    if let Some(part) = &mut exchange.part {
+        part.cut(bytes, end);
+    }
     if let Some(bytes) = bytes {
         let response = &mut exchange.response;
         exchange.tapes.response.record(response.recorded, bytes);

@@ -172,6 +172,10 @@ pub fn dress(request: &mut RequestHeader, exchange: &mut Exchange, bodiless: boo
     if let Some(body) = &exchange.body {
         frame(request, body.len())?;
     }
+    if exchange.outgoing.whole {
+        request.remove_header(&header::RANGE);
+        request.remove_header(&header::IF_RANGE);
+    }
     if let Some(method) = &exchange.outgoing.method {
         request.set_method(method.clone());
     }

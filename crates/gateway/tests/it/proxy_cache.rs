@@ -147,6 +147,92 @@ async fn clients_and_upstreams_may_have_a_say() {
     assert_eq!(with("/silent", "public").await.0, "MISS", "the upstream does not say how long");
 }
 
+/// Cache status, response status, `Content-Range` and body of a request for a part.
+async fn part(
+    gateway: &Gateway,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> (String, u16, String, String) {
+    let mut request = gateway.client.get(gateway.url(path));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = request.send().await.unwrap();
+    let text = |name: &str| {
+        let value = response.headers().get(name);
+        value.map_or("", |value| value.to_str().unwrap()).to_owned()
+    };
+    let (cache, range, status) =
+        (text("apisix-cache-status"), text("content-range"), response.status().as_u16());
+    (cache, status, range, response.text().await.unwrap())
+}
+
+#[tokio::test]
+async fn parts_are_cut_out_of_what_is_kept() {
+    let origin = Scripted::start(|request| match request.split(' ').nth(1).unwrap() {
+        "/plain" => answer("200 OK", "", "0123456789"),
+        _ => answer("200 OK", "Accept-Ranges: bytes\r\nETag: \"a\"\r\n", "0123456789"),
+    })
+    .await;
+    let memory = in_memory(&json!({"cache_bypass": ["$arg_by"]}));
+    let rig = Rig::start(&[
+        ("routes/1", cached("/*", &origin, &memory)),
+        ("routes/2", cached("/disk", &origin, &json!({}))),
+    ])
+    .await;
+    let ask = async |path: &str, range: &str, if_range: &str| {
+        let headers = [("range", range), ("if-range", if_range)];
+        let used = if if_range.is_empty() { &headers[..1] } else { &headers };
+        let (cache, status, range, body) = part(&rig.gateway, path, used).await;
+        (cache, format!("{status} {range} {body}"))
+    };
+    for path in ["/memory", "/disk"] {
+        let miss = ask(path, "bytes=2-4", "").await;
+        assert_eq!(miss, ("MISS".to_owned(), "206 bytes 2-4/10 234".to_owned()), "{path}");
+        // A disk has it a moment later.
+        while ask(path, "bytes=0-0", "").await.0 != "HIT" {}
+        for (range, if_range, expected) in [
+            ("bytes=2-4", "", "206 bytes 2-4/10 234"),
+            ("bytes=-2", "\"a\"", "206 bytes 8-9/10 89"),
+            ("bytes=-2", "\"b\"", "200  0123456789"),
+            ("bytes=10-", "", "416 bytes */10 "),
+            ("", "", "200  0123456789"),
+        ] {
+            let hit = ask(path, range, if_range).await;
+            assert_eq!(hit, ("HIT".to_owned(), expected.to_owned()), "{path} {range} {if_range}");
+        }
+        let several = ask(path, "bytes=0-1,8-9", "").await.1;
+        assert!(several.starts_with("206 ") && several.contains("bytes 8-9/10"), "{several}");
+    }
+    let head = rig.gateway.client.head(rig.gateway.url("/memory")).header("range", "bytes=0-1");
+    let head = head.send().await.unwrap();
+    assert_eq!(
+        (head.status().as_u16(), &head.headers()["content-length"]),
+        (200, &"10".parse().unwrap())
+    );
+    for expected in ["MISS", "HIT"] {
+        let plain = ask("/plain", "bytes=2-4", "").await;
+        assert_eq!(plain, (expected.to_owned(), "200  0123456789".to_owned()));
+    }
+    let ranged = |request: &String| request.to_lowercase().contains("\r\nrange: ");
+    assert!(!origin.requests().iter().any(ranged), "{:?}", origin.requests());
+    ask("/memory?by=1", "bytes=2-4", "").await;
+    assert!(ranged(origin.requests().last().unwrap()), "what is not kept is not asked for");
+}
+
+#[tokio::test]
+async fn a_part_of_a_body_that_plugins_change_is_everything() {
+    let origin =
+        Scripted::start(|_| answer("200 OK", "Accept-Ranges: bytes\r\n", "0123456789")).await;
+    let mut route = cached("/", &origin, &in_memory(&json!({})));
+    route["plugins"]["echo"] = json!({"before_body": "!"});
+    let rig = Rig::start(&[("routes/1", route)]).await;
+    for expected in ["MISS", "HIT"] {
+        let (cache, status, _, body) = part(&rig.gateway, "/", &[("range", "bytes=2-4")]).await;
+        assert_eq!((&*cache, status, &*body), (expected, 200, "!0123456789"));
+    }
+}
+
 #[tokio::test]
 async fn what_is_too_old_is_fetched_anew() {
     let origin = Scripted::counting("X-Accel-Expires: 1\r\n").await;

@@ -1,7 +1,8 @@
 //! proxy-cache: keeps responses of upstreams and answers with them.
 //!
 //! A response is kept as it is when this plugin sees it, before plugins of lower priority change it;
-//! they see the kept one again. `HEAD` is answered from what `GET` has left, and leaves nothing itself.
+//! they see the kept one again. Ranges are cut out of it, and the upstream is asked for the whole, if it
+//! says that it has ranges. `HEAD` is answered from what `GET` has left, and leaves nothing itself.
 
 mod key;
 mod recording;
@@ -173,6 +174,8 @@ impl Cache {
     }
 
     fn visit(&self, exchange: &mut Exchange, status: Option<&'static str>, key: Option<String>) {
+        // A part cannot be kept, and what is kept can be cut.
+        exchange.outgoing.whole |= key.is_some();
         exchange.notes.insert(Visit { owner: identity(self), status, key, recording: None });
     }
 
@@ -309,6 +312,9 @@ impl Cache {
             false => Answer::text(*status, body.clone()),
         };
         answer.headers.clone_from(headers);
+        if !known && !body.is_empty() {
+            answer.headers.push((header::CONTENT_LENGTH, HeaderValue::from(body.len())));
+        }
         if self.in_memory() {
             answer.headers.push((header::AGE, HeaderValue::from(age)));
         }
