@@ -18,6 +18,7 @@
 
 pub mod digest;
 pub mod expr;
+pub mod json_path;
 pub mod path;
 pub mod plugin;
 pub mod regex;

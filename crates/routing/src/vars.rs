@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
+use crate::json_path::{self, JsonPath};
+
 /// The value of a variable. Most are texts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Var<'a> {
@@ -189,9 +191,11 @@ const ABSENT_IN_GANTRY: [&str; 39] = [
 #[must_use]
 pub fn routes_in_gantry(name: &str) -> bool {
     let known = find(name).filter(|variable| variable.routing);
-    // A path that leads to several places would need JSONPath.
-    let forks = name.starts_with("post_arg.") && (name.contains(['[', '*']) || name.contains(".."));
-    known.is_some_and(|variable| !forks && !ABSENT_IN_GANTRY.contains(&&*variable.name))
+    let is_path = match name.strip_prefix("post_arg.") {
+        Some(path) if json_path::forks(path) => JsonPath::parse(path).is_some(),
+        _ => true,
+    };
+    known.is_some_and(|variable| is_path && !ABSENT_IN_GANTRY.contains(&&*variable.name))
 }
 
 #[cfg(test)]
@@ -208,7 +212,8 @@ mod tests {
         assert!(!is_routing("no_such_variable"));
         assert!(find("consumer_name").is_some());
         assert!(routes_in_gantry("http_x_id"));
-        assert!(!routes_in_gantry("post_arg.users[*].name") && !routes_in_gantry("consumer_name"));
+        assert!(routes_in_gantry("post_arg.users[*].name") && !routes_in_gantry("consumer_name"));
+        assert!(!routes_in_gantry("post_arg.users[name"));
         assert!(ABSENT_IN_GANTRY.iter().all(|name| all().iter().any(|known| known.name == *name)));
     }
 

@@ -1,10 +1,17 @@
 //! Variables of the request's body. Routes may look at them, so a body is read early if one asks.
 
-use gantry_routing::vars::Var;
+use gantry_routing::{
+    json_path::{self, JsonPath},
+    vars::Var,
+};
 use http::header::CONTENT_TYPE;
 use serde_json::Value;
 
-use super::{Facts, graphql::Operation};
+use super::{
+    Facts,
+    document::{self, Kind},
+    graphql::Operation,
+};
 use crate::plugin::url;
 
 impl<'a> Facts<'a> {
@@ -21,18 +28,28 @@ impl<'a> Facts<'a> {
         }
         let path = name.strip_prefix("post_arg")?;
         let (mark, path) = path.split_at_checked(1)?;
-        let body = self.body()?;
-        match (mark, self.content_type()) {
-            ("_" | ".", "application/x-www-form-urlencoded") => {
-                let text = std::str::from_utf8(body).ok()?;
+        match mark {
+            "_" if self.kind() == Some(Kind::Form) => {
+                let text = std::str::from_utf8(self.body()?).ok()?;
                 url::argument(text, path).map(|value| Var::from(value.into_owned()))
             }
-            (".", "application/json") => path
-                .split('.')
-                .try_fold(self.document()?, |value, name| value.get(name))
-                .and_then(var),
+            "." => self.field(path),
             _ => None,
         }
+    }
+
+    /// What a path leads to; a list if it may lead to several values.
+    fn field(&self, path: &str) -> Option<Var<'a>> {
+        // Nobody waits for a body that has no fields.
+        self.kind().filter(|kind| *kind != Kind::Graphql)?;
+        let document = self.document()?;
+        if json_path::forks(path) {
+            let found = JsonPath::parse(path)?.find(document);
+            let values: Vec<_> = found.into_iter().filter_map(var).collect();
+            return (!values.is_empty()).then_some(Var::List(values));
+        }
+        let names = path.split('.').filter(|name| !name.is_empty());
+        names.into_iter().try_fold(document, |value, name| value.get(name)).and_then(var)
     }
 
     /// The body, once it is here; asking for it makes it come.
@@ -44,21 +61,20 @@ impl<'a> Facts<'a> {
         exchange.body.as_deref()
     }
 
-    /// The body as JSON, parsed once.
+    /// The body's fields, read once.
     fn document(&self) -> Option<&'a Value> {
         let body = self.body()?;
-        self.exchange.document.get_or_init(|| serde_json::from_slice(body).ok()).as_ref()
+        let read = || document::read(body, self.content_type());
+        self.exchange.document.get_or_init(read).as_ref()
     }
 
-    /// The media type, in lower case if it is one of those that matter.
-    fn content_type(&self) -> &'static str {
+    fn content_type(&self) -> &'a str {
         let value = self.request.headers.get(CONTENT_TYPE);
-        let value = value.and_then(|value| value.to_str().ok()).unwrap_or("");
-        let kind = value.split(';').next().unwrap_or("").trim();
-        ["application/json", "application/graphql", "application/x-www-form-urlencoded"]
-            .into_iter()
-            .find(|known| known.eq_ignore_ascii_case(kind))
-            .unwrap_or("")
+        value.and_then(|value| value.to_str().ok()).unwrap_or("")
+    }
+
+    fn kind(&self) -> Option<Kind> {
+        Kind::of(self.content_type())
     }
 
     fn operation(&self) -> Option<Operation> {
@@ -66,11 +82,10 @@ impl<'a> Facts<'a> {
             let text = url::argument(self.request.uri.query()?, "query")?;
             return Operation::read(&text);
         }
-        let body = self.body()?;
-        match self.content_type() {
-            "application/json" => Operation::read(self.document()?.get("query")?.as_str()?),
-            "application/graphql" => Operation::read(std::str::from_utf8(body).ok()?),
-            _ => None,
+        match self.kind()? {
+            Kind::Json => Operation::read(self.document()?.get("query")?.as_str()?),
+            Kind::Graphql => Operation::read(std::str::from_utf8(self.body()?).ok()?),
+            Kind::Form | Kind::Multipart => None,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! Holds the one [`Snapshot`] the request sees from its first to its last byte.
 
 mod client;
+mod document;
 mod facts;
 mod form;
 mod graphql;
@@ -59,7 +60,7 @@ pub struct Exchange {
     /// The request's body, once a plugin has asked for it; what plugins leave here is what the
     /// upstream gets. None lets it stream.
     pub body: Option<Bytes>,
-    /// The body as JSON, once somebody has asked for a part of it; None if it is none.
+    /// The fields of the body, once somebody has asked for one; None if it has none.
     pub(crate) document: OnceLock<Option<serde_json::Value>>,
     /// Whether a variable of the body was asked for before the body was there.
     pub(crate) body_wanted: AtomicBool,

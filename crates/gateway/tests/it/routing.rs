@@ -75,6 +75,7 @@ async fn hosts_methods_variables_and_priority_decide() {
 async fn bodies_decide_where_a_route_looks_at_them() {
     let origins = [Origin::start("plain").await, Origin::start("form").await];
     let [json_origin, graph] = [Origin::start("json").await, Origin::start("graph").await];
+    let [path, parts] = [Origin::start("path").await, Origin::start("parts").await];
     let with = |origin: &Origin, vars: serde_json::Value| {
         let mut route = route("/*", origin.address);
         route["vars"] = vars;
@@ -85,6 +86,8 @@ async fn bodies_decide_where_a_route_looks_at_them() {
         ("routes/1", route("/*", origins[0].address)),
         ("routes/2", with(&origins[1], json!([["post_arg_user", "==", "j k"]]))),
         ("routes/3", with(&json_origin, json!([["post_arg.user.age", ">", 20]]))),
+        ("routes/5", with(&path, json!([["post_arg.messages[*].role", "has", "tool"]]))),
+        ("routes/6", with(&parts, json!([["post_arg.kind", "==", "report"]]))),
         (
             "routes/4",
             with(
@@ -112,6 +115,18 @@ async fn bodies_decide_where_a_route_looks_at_them() {
     assert_eq!(ask(document, r#"{"user": {"age": 21}}"#).await, "json");
     assert_eq!(ask(document, r#"{"user": {"age": 20}}"#).await, "plain");
     assert_eq!(ask(document, "{").await, "plain");
+    let messages = |role: &str| json!({"messages": [{"role": "user"}, {"role": role}]}).to_string();
+    assert_eq!(ask(document, &messages("tool")).await, "path");
+    assert_eq!(ask(document, &messages("user")).await, "plain");
+    let multipart = |kind: &str| {
+        format!(
+            "--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nkind\r\n\
+            --x\r\nContent-Disposition: form-data; name=\"kind\"\r\n\r\n{kind}\r\n--x--\r\n"
+        )
+    };
+    assert_eq!(ask("multipart/form-data; boundary=x", &multipart("report")).await, "parts");
+    assert_eq!(ask("multipart/form-data; boundary=x", &multipart("other")).await, "plain");
+    assert_eq!(ask(form, "kind=report").await, "parts");
     assert_eq!(ask("application/graphql", "mutation Add { me: user }").await, "graph");
     assert_eq!(ask(document, r#"{"query": "mutation Add { user }"}"#).await, "graph");
     assert_eq!(rig.gateway.echo("/").await["name"], "plain", "without a body");
