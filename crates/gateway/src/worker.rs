@@ -16,6 +16,7 @@ use crate::{
     run::{Error, runtime},
     state::State,
     tls::Doorkeeper,
+    upstream::Kept,
 };
 
 /// Where a successor serves already, connections that are kept alive get this long to send another
@@ -23,6 +24,9 @@ use crate::{
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Retries are counted by ourselves; Pingora's own limit must never be the smaller one.
 const TRIES_MAX: usize = 10_000;
+/// Idle connections to all upstreams together; beyond it the one used longest ago makes room. An
+/// upstream's own bound can be less.
+const IDLE_MAX: usize = 1024;
 
 /// One thread that serves requests.
 pub struct Worker {
@@ -49,12 +53,16 @@ impl Worker {
     }
 
     async fn serve(self, connections: TaskTracker) -> Result<(), Error> {
-        let conf =
-            Arc::new(ServerConf { threads: 1, max_retries: TRIES_MAX, ..ServerConf::default() });
+        let conf = Arc::new(ServerConf {
+            threads: 1,
+            max_retries: TRIES_MAX,
+            upstream_keepalive_pool_size: IDLE_MAX,
+            ..ServerConf::default()
+        });
         let gauge = Arc::clone(&self.state.status.connections);
         let (proxied, heads) = (self.clients.proxied(), Some(self.clients.heads()));
-        let mut app =
-            http_proxy(&conf, Proxy { state: self.state, clients: Arc::clone(&self.clients) });
+        let (clients, dialer) = (Arc::clone(&self.clients), Arc::new(Kept::default()));
+        let mut app = http_proxy(&conf, Proxy { state: self.state, clients, dialer });
         app.server_options = Some(self.clients.server_options());
         let app = Arc::new(app);
         let leaving = CancellationToken::new();

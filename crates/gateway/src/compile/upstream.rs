@@ -13,8 +13,8 @@ use crate::{
     plugin::Shared,
     template::Template,
     upstream::{
-        Balancing, ClientCertificate, HashOn, Members, Node, PassHost, Pool, Source, Timeouts,
-        Upstream, UpstreamTls, endpoint_nodes, follow,
+        Balancing, Bounds, ClientCertificate, HashOn, Members, Node, PassHost, Pool, Source,
+        Timeouts, Upstream, UpstreamTls, endpoint_nodes, follow,
     },
 };
 
@@ -46,7 +46,8 @@ pub fn upstream(
         retry_timeout: (source.retry_timeout > 0.0).then(|| seconds(source.retry_timeout)),
         timeouts: source.timeout.map(timeouts).unwrap_or_default(),
         idle_timeout: pool.map_or(IDLE, |pool| seconds(pool.idle_timeout)),
-        connection_group: pool.map_or(Some(0), connection_group),
+        connection_group: pool.map_or(0, connection_group),
+        bounds: pool.map(bounds),
         pool: ArcSwap::from_pointee(Pool::new(Vec::new(), &balancing)),
         members: members(source, owner, &balancing, shared)?,
         following: discovery.is_some().then(|| stop.clone().drop_guard()),
@@ -107,12 +108,15 @@ fn discovery(
 }
 
 /// Upstreams with the same settings share connections, because Pingora's pool knows no others.
-fn connection_group(pool: resource::KeepalivePool) -> Option<u64> {
-    if pool.requests == 1 || pool.idle_timeout == 0.0 {
-        return None;
-    }
+fn connection_group(pool: resource::KeepalivePool) -> u64 {
     let settings = (pool.size, pool.requests, pool.idle_timeout.to_bits());
-    Some(RandomState::with_seeds(1, 2, 3, 4).hash_one(settings))
+    RandomState::with_seeds(1, 2, 3, 4).hash_one(settings)
+}
+
+/// Without time to be idle, none is kept.
+fn bounds(pool: resource::KeepalivePool) -> Bounds {
+    let size = if pool.idle_timeout == 0.0 { 0 } else { pool.size };
+    Bounds { size: size as usize, requests: pool.requests }
 }
 
 /// Seconds as they stand in configuration; absurd ones become the longest that make sense.

@@ -32,7 +32,7 @@ use crate::{
     route::Candidate,
     snapshot::Snapshot,
     tls::Handshake,
-    upstream::{Lease, Members, Node, PassHost, Pool, Report, Upstream},
+    upstream::{Lease, Members, Node, PassHost, Pool, Report, Upstream, Use},
 };
 
 /// The state of one request.
@@ -111,6 +111,8 @@ pub struct Attempts {
     pub tried: Vec<usize>,
     /// Held while the node works, for balancers that count.
     pub(crate) lease: Option<Lease>,
+    /// Its connection, if the upstream has bounds for those.
+    pub(crate) connection: Option<Use>,
     /// Connections from the pool that turned out to be dead; their tries do not count.
     pub(crate) stale: u8,
     /// The address of the node asked last.

@@ -17,7 +17,8 @@ use crate::{
     request::{self, X_FORWARDED_FOR, X_REAL_IP},
     snapshot::NoUpstream,
     upstream::{
-        Balancing, ClientCertificate, HashOn, Lease, Node, PassHost, Report, Resolver, Upstream,
+        Balancing, ClientCertificate, Dialer, HashOn, Lease, Node, PassHost, Report, Resolver,
+        Upstream,
     },
 };
 
@@ -27,6 +28,7 @@ const STALE_MAX: u8 = 8;
 /// The node to try next, as Pingora wants to see it.
 pub async fn peer(
     resolver: &Resolver,
+    dialer: &Dialer,
     request: &RequestHeader,
     exchange: &mut Exchange,
 ) -> Result<Box<HttpPeer>> {
@@ -58,7 +60,9 @@ pub async fn peer(
         if let Some(ip) = address {
             let address = SocketAddr::new(ip, node.port);
             exchange.attempts.address = Some(address);
-            return build_peer(&upstream, node, address, request, exchange).map(Box::new);
+            let mut peer = build_peer(&upstream, node, address, request, exchange)?;
+            peer.options.custom_l4 = upstream.bounds.map(|_| Arc::clone(dialer));
+            return Ok(Box::new(peer));
         }
     }
 }
@@ -110,7 +114,7 @@ fn build_peer(
         None => String::new(),
     };
     let mut peer = HttpPeer::new(address, upstream.tls.is_some(), name);
-    peer.group_key = upstream.connection_group.unwrap_or_else(rand::random);
+    peer.group_key = upstream.connection_group;
     let own = route.and_then(|route| route.timeouts.as_deref());
     let timeouts = own.unwrap_or(&upstream.timeouts);
     let options = &mut peer.options;
@@ -300,6 +304,10 @@ impl Attempts {
     /// The request is over.
     pub(super) fn ended(&mut self) {
         self.lease = None;
+        let bounds = self.upstream.as_ref().and_then(|upstream| upstream.bounds);
+        if let (Some(connection), Some(bounds)) = (self.connection.take(), bounds) {
+            connection.end(bounds);
+        }
         self.response_time = self.began.map(|began| began.elapsed());
     }
 }

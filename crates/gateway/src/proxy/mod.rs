@@ -5,7 +5,7 @@ mod arriving;
 mod clients;
 mod forwarding;
 
-use std::sync::Arc;
+use std::{os::fd::RawFd, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,8 +14,9 @@ use pingora::{
     Error, ErrorSource, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
     modules::http::HttpModules,
+    protocols::Digest,
     proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session},
-    upstreams::peer::HttpPeer,
+    upstreams::peer::{HttpPeer, Peer},
 };
 
 pub use clients::Clients;
@@ -27,12 +28,18 @@ use crate::{
     head,
     plugin::GrpcWebCall,
     state::State,
+    upstream::{Dialer, Spent, Use},
 };
+
+/// A connection from the pool that nothing was sent on.
+const SPENT: ErrorType = ErrorType::Custom("SpentConnection");
 
 /// The proxy of one gateway.
 pub struct Proxy {
     pub state: Arc<State>,
     pub clients: Arc<Clients>,
+    /// What makes connections for upstreams that have bounds for them.
+    pub dialer: Dialer,
 }
 
 #[async_trait]
@@ -71,8 +78,30 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<Box<HttpPeer>> {
-        forwarding::peer(&self.state.shared.upstreams.resolver, session.req_header(), exchange)
-            .await
+        let resolver = &self.state.shared.upstreams.resolver;
+        forwarding::peer(resolver, &self.dialer, session.req_header(), exchange).await
+    }
+
+    /// There is a connection, a new one or one from the pool.
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        _reused: bool,
+        peer: &HttpPeer,
+        _fd: RawFd,
+        digest: Option<&Digest>,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        let Some(digest) = digest else { return Ok(()) };
+        match Use::begin(digest, || peer.reuse_hash()) {
+            Ok(connection) => exchange.attempts.connection = connection,
+            Err(Spent) => {
+                // Whoever reads it learns meanwhile that it is closed.
+                tokio::task::yield_now().await;
+                return Err(Error::explain(SPENT, "the connection was not to be kept"));
+            }
+        }
+        Ok(())
     }
 
     /// Makes the request the upstream's.
@@ -124,7 +153,7 @@ impl ProxyHttp for Proxy {
         {
             return error;
         }
-        if repeatable && reused {
+        if (repeatable && reused) || *error.etype() == SPENT {
             return forwarding::stale(exchange, error);
         }
         forwarding::failed(exchange, error, repeatable)

@@ -4,6 +4,7 @@ mod balance;
 mod checks;
 mod discovery;
 mod dns;
+mod kept;
 mod members;
 mod probe;
 mod servers;
@@ -21,6 +22,7 @@ pub use balance::{Balancing, HashOn, Pool, Turns};
 pub use checks::{Active, Checks, Passive, ProbeRequest, Thresholds};
 pub use discovery::{Directory, Registry, Source, follow, nodes as endpoint_nodes};
 pub use dns::Resolver;
+pub use kept::{Bounds, Dialer, Kept, Spent, Use};
 pub use members::{Members, Roster};
 pub use standing::{Lease, Report, Standing};
 
@@ -67,9 +69,10 @@ pub struct Upstream {
     pub timeouts: Timeouts,
     /// How long an unused connection is kept.
     pub idle_timeout: Duration,
-    /// Connections are shared only between upstreams of the same group; None: every request has its
-    /// own.
-    pub connection_group: Option<u64>,
+    /// Connections are shared only between upstreams of the same group.
+    pub connection_group: u64,
+    /// None if only Pingora's pool bounds its connections.
+    pub bounds: Option<Bounds>,
     /// Ends the task that keeps `pool` as a registry says.
     pub following: Option<DropGuard>,
 }

@@ -20,6 +20,7 @@ mod harness;
 mod health;
 mod held_bodies;
 mod kafka;
+mod kept;
 mod kubernetes;
 mod limits;
 mod loggers;
