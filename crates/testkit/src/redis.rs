@@ -1,4 +1,4 @@
-//! A Redis of Debian's, in memory only.
+//! A Redis of Debian's, in memory only, and a sentinel that watches it.
 
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
@@ -25,16 +25,43 @@ impl Redis {
     /// Starts a server at an address.
     pub async fn start_at(address: SocketAddr, folder: &Path, arguments: &[&str]) -> Self {
         let port = address.port().to_string();
-        let child = Command::new("redis-server")
-            .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--dir"])
-            .arg(folder)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed");
-        let mut redis = Self { address, child };
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--dir"]);
+        command.arg(folder).args(arguments);
+        Self::wait_for(address, command).await
+    }
+
+    /// Starts a copy of this server.
+    pub async fn replica(&self, folder: &Path, arguments: &[&str]) -> Self {
+        let port = self.address.port().to_string();
+        let all = [&["--replicaof", "127.0.0.1", &port], arguments].concat();
+        Self::start(folder, &all).await
+    }
+
+    /// Starts a sentinel that watches a master under the name `m` and decides alone that it is
+    /// gone. Further settings as lines of its file.
+    pub async fn sentinel(master: SocketAddr, folder: &Path, settings: &[&str]) -> Self {
+        let address = free_port();
+        let file = folder.join(format!("sentinel-{}.conf", address.port()));
+        let lines = [
+            format!("port {}", address.port()),
+            "bind 127.0.0.1".to_owned(),
+            format!("dir {}", folder.display()),
+            format!("sentinel monitor m 127.0.0.1 {} 1", master.port()),
+            "sentinel down-after-milliseconds m 200".to_owned(),
+            "sentinel failover-timeout m 1000".to_owned(),
+            settings.join("\n"),
+        ];
+        std::fs::write(&file, lines.join("\n")).expect("a folder to write to");
+        let mut command = Command::new("redis-server");
+        command.arg(&file).arg("--sentinel");
+        Self::wait_for(address, command).await
+    }
+
+    async fn wait_for(address: SocketAddr, mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut redis =
+            Self { address, child: command.spawn().expect("redis-server is installed") };
         for _ in 0..TRIES {
             if TcpStream::connect(address).is_ok() {
                 return redis;

@@ -59,6 +59,7 @@ mod request_id;
 mod request_validation;
 mod response_rewrite;
 mod room;
+mod sentinels;
 mod substitution;
 mod syslog;
 mod tcp_logger;

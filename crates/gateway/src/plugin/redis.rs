@@ -1,6 +1,6 @@
-//! A Redis, or a cluster of them, that several gateways keep their limits in. All configurations
-//! with the same settings share one connection, which carries many requests at once; the size and
-//! idle time of a pool (`redis_keepalive_*`) are accepted and have nothing to set.
+//! A Redis, one that sentinels name, or a cluster, that several gateways keep their limits in. All
+//! configurations with the same settings share one connection, which carries many requests at once;
+//! the size and idle time of a pool (`redis_keepalive_*`) are accepted and have nothing to set.
 
 use std::{
     collections::HashMap,
@@ -19,7 +19,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use super::{config, limit::Inapplicable};
+use super::{
+    config,
+    limit::Inapplicable,
+    sentinels::{self, Sentinels},
+};
 
 /// Where a limit keeps its state, as its configuration says.
 #[derive(Deserialize, Clone, PartialEq, Eq, Hash)]
@@ -46,6 +50,8 @@ struct Settings {
     /// Milliseconds.
     #[serde(default)]
     redis_timeout: u64,
+    #[serde(skip)]
+    sentinels: sentinels::Settings,
 }
 
 /// The stores in use. Those that no configuration names any more are closed.
@@ -62,16 +68,21 @@ pub struct Store {
 enum Connection {
     Single(ConnectionManager),
     Cluster(ClusterConnection),
+    Found(Arc<Sentinels>),
 }
 
 impl Stores {
     /// The store that a limit's configuration asks for; None for `local`.
     pub fn open(&self, config: &Value) -> Result<Option<Arc<Store>>, String> {
-        let settings: Settings = config::read(config)?;
+        let mut settings: Settings = config::read(config)?;
         match settings.policy.as_str() {
             "local" => return Ok(None),
             "redis" => drop(settings.client()?),
             "redis-cluster" => drop(settings.cluster()?),
+            "redis-sentinel" => {
+                settings.sentinels = config::read(config)?;
+                drop(Sentinels::new(&settings.sentinels)?);
+            }
             other => return Err(format!("`policy` {other} is not available here")),
         }
         let mut stores = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -87,7 +98,10 @@ impl Stores {
 
 impl Settings {
     fn timeout(&self) -> Duration {
-        Duration::from_millis(self.redis_timeout)
+        match self.policy.as_str() {
+            "redis-sentinel" => self.sentinels.timeout(),
+            _ => Duration::from_millis(self.redis_timeout),
+        }
     }
 
     fn client(&self) -> Result<Client, String> {
@@ -136,6 +150,12 @@ impl Store {
             match self.connection().await? {
                 Connection::Single(mut connection) => call.invoke_async(&mut connection).await,
                 Connection::Cluster(mut connection) => call.invoke_async(&mut connection).await,
+                Connection::Found(sentinels) => {
+                    let connection = sentinels.connection().await?;
+                    let outcome = call.invoke_async(&mut (*connection).clone()).await;
+                    sentinels.judge(&connection, &outcome);
+                    outcome
+                }
             }
         })
         .await
@@ -147,6 +167,12 @@ impl Store {
             match self.connection().await? {
                 Connection::Single(mut connection) => command.query_async(&mut connection).await,
                 Connection::Cluster(mut connection) => command.query_async(&mut connection).await,
+                Connection::Found(sentinels) => {
+                    let connection = sentinels.connection().await?;
+                    let outcome = command.query_async(&mut (*connection).clone()).await;
+                    sentinels.judge(&connection, &outcome);
+                    outcome
+                }
             }
         })
         .await
@@ -173,9 +199,16 @@ impl Store {
         let invalid = |reason| {
             redis::RedisError::from((redis::ErrorKind::InvalidClientConfig, "settings", reason))
         };
-        if self.settings.policy == "redis-cluster" {
-            let client = self.settings.cluster().map_err(invalid)?;
-            return client.get_async_connection().await.map(Connection::Cluster);
+        match self.settings.policy.as_str() {
+            "redis-cluster" => {
+                let client = self.settings.cluster().map_err(invalid)?;
+                return client.get_async_connection().await.map(Connection::Cluster);
+            }
+            "redis-sentinel" => {
+                let sentinels = Sentinels::new(&self.settings.sentinels).map_err(invalid)?;
+                return Ok(Connection::Found(Arc::new(sentinels)));
+            }
+            _ => {}
         }
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(self.settings.timeout()))

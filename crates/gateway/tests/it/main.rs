@@ -34,6 +34,7 @@ mod resilience;
 mod routing;
 mod scripted;
 mod secrets;
+mod sentinels;
 mod stand_in;
 mod tls;
 mod tracers;
