@@ -10,7 +10,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use super::Exchange;
 use crate::{
     machine,
-    plugin::{Exported, RequestId, url},
+    plugin::{Decision, Exported, RequestId, url},
     request,
     tls::cipher,
 };
@@ -209,10 +209,12 @@ impl<'a> Facts<'a> {
             "opentelemetry_context_traceparent"
             | "opentelemetry_trace_id"
             | "opentelemetry_span_id" => Var::from(exchange.notes.get::<Exported>()?.var(name)?),
+            "rate_limiting_info" => Var::from(exchange.notes.get::<Decision>()?.text(self)?),
             "balancer_ip" => ip(exchange.attempts.address?),
             "balancer_port" => Var::Number(f64::from(exchange.attempts.address?.port())),
             "upstream_addr" => Var::from(exchange.attempts.address?.to_string()),
             "upstream_status" => Var::from(exchange.attempts.statuses()?),
+            "upstream_connect_time" => Var::from(exchange.attempts.connect_times()?),
             "upstream_host" => match exchange.upstream_host() {
                 Some(host) => Var::from(host.to_str().ok()?.to_owned()),
                 None => Var::from(request::authority(self.request)),

@@ -119,6 +119,10 @@ pub struct Attempts {
     pub address: Option<SocketAddr>,
     /// The statuses the tries ended with; 502 or 504 for those without an answer.
     pub statuses: Vec<u16>,
+    /// How long connecting took, for each try; None for those that did not get that far.
+    pub connects: Vec<Option<Duration>>,
+    /// When the last try began to connect, while it does.
+    pub(crate) connecting: Option<Instant>,
     /// When the first try began.
     pub began: Option<Instant>,
     /// Bytes of the request's body that came through during the last try.
@@ -301,6 +305,17 @@ impl Attempts {
     #[must_use]
     pub fn statuses(&self) -> Option<String> {
         let texts: Vec<_> = self.statuses.iter().map(u16::to_string).collect();
+        (!texts.is_empty()).then(|| texts.join(", "))
+    }
+
+    /// Seconds as `$upstream_connect_time` shows them: `-, 0.002`.
+    #[must_use]
+    pub fn connect_times(&self) -> Option<String> {
+        let text = |connect: &Option<Duration>| match connect {
+            Some(time) => format!("{:.3}", time.as_secs_f64()),
+            None => "-".to_owned(),
+        };
+        let texts: Vec<_> = self.connects.iter().map(text).collect();
         (!texts.is_empty()).then(|| texts.join(", "))
     }
 }

@@ -1,6 +1,6 @@
 //! limit-count: so many requests per key and time window, counted in this gateway or in a Redis.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -12,13 +12,18 @@ use gantry_routing::vars::Vars;
 use super::{
     Flow, Kind, Place, Plugin, Shared, config,
     counter::{Quota, Verdict, Window},
+    delayed::Delayed,
     keyed::Bucket,
     limit::{self, Amount, Inapplicable, Key, KeyType, Number},
     quota::{self, Headers, Names},
     redis::Store,
     remote_counter,
 };
-use crate::{answer::Answer, clock, exchange::Exchange};
+use crate::{
+    answer::Answer,
+    clock,
+    exchange::{Exchange, Facts},
+};
 
 pub(super) const KIND: Kind =
     Kind { name: "limit-count", compile: LimitCount::compile, identify: None };
@@ -48,10 +53,25 @@ struct RuleConfig {
 }
 
 struct LimitCount {
-    shared: Arc<Shared>,
     limit: Arc<Limit>,
-    /// None counts in this gateway.
-    store: Option<Arc<Store>>,
+    counting: Counting,
+}
+
+/// Where requests are counted.
+enum Counting {
+    Here(Arc<Shared>),
+    Remotely(Arc<Store>),
+    /// Here, and a Redis is told.
+    Delayed(Arc<Delayed>),
+}
+
+/// What a limit has decided last about a request, in [`Exchange::notes`].
+#[derive(Clone)]
+pub struct Decision {
+    limit: Arc<Limit>,
+    rule: usize,
+    count: u64,
+    verdict: Verdict,
 }
 
 struct Limit {
@@ -86,10 +106,7 @@ type Charged = Vec<(usize, u64, Verdict)>;
 impl LimitCount {
     fn compile(value: &Value, place: &Place<'_>) -> Result<Arc<dyn Plugin>, String> {
         let config: Config = config::read(value)?;
-        let store = place.shared.stores.open(value)?;
-        if store.is_some() && config.sync_interval >= 0.0 {
-            return Err("`sync_interval` is not available here, leave it out".to_owned());
-        }
+        let counting = Counting::new(&config, value, place.shared)?;
         let names = place.metadata.map(config::read).transpose()?.unwrap_or_default();
         let limit = Limit {
             window: config.window_type,
@@ -98,24 +115,50 @@ impl LimitCount {
             show_headers: config.show_limit_quota_header,
             rules: rules(config, value, place.owner, &names)?,
         };
-        Ok(Arc::new(Self { shared: Arc::clone(place.shared), limit: Arc::new(limit), store }))
+        Ok(Arc::new(Self { limit: Arc::new(limit), counting }))
+    }
+}
+
+impl Counting {
+    fn new(config: &Config, value: &Value, shared: &Arc<Shared>) -> Result<Self, String> {
+        let Some(store) = shared.stores.open(value)? else {
+            return Ok(Self::Here(Arc::clone(shared)));
+        };
+        if config.sync_interval < 0.0 {
+            return Ok(Self::Remotely(store));
+        }
+        let interval = Duration::try_from_secs_f64(config.sync_interval)
+            .map_err(|error| format!("`sync_interval`: {error}"))?;
+        Ok(Self::Delayed(Arc::new(Delayed::new(shared, store, interval))))
     }
 }
 
 impl Plugin for LimitCount {
     fn access(&self, exchange: &mut Exchange, request: &mut RequestHeader) -> Flow {
-        let Some(store) = &self.store else {
-            let charged = self.limit.charge(&self.shared, exchange, request);
-            return self.limit.settle(charged, exchange);
-        };
-        match self.limit.charges(exchange, request) {
-            Err(Inapplicable) => self.limit.settle(Err(Inapplicable), exchange),
-            Ok(charges) => {
-                let limit = Arc::clone(&self.limit);
-                let charging = charge_remotely(Arc::clone(store), charges);
-                Flow::wait(charging, move |charged, exchange, _| limit.settle(charged, exchange))
+        let limit = &self.limit;
+        let charged = match &self.counting {
+            Counting::Here(shared) => {
+                limit.charge(exchange, request, |rule, key, quota, now_ms| {
+                    shared.counters.take(rule.bucket, key, quota, now_ms)
+                })
             }
-        }
+            Counting::Delayed(delayed) => {
+                limit.charge(exchange, request, |rule, key, quota, now_ms| {
+                    delayed.take(rule.bucket, &rule.full(key), quota, now_ms)
+                })
+            }
+            Counting::Remotely(store) => match limit.charges(exchange, request) {
+                Err(Inapplicable) => Err(Inapplicable),
+                Ok(charges) => {
+                    let limit = Arc::clone(limit);
+                    let charging = charge_remotely(Arc::clone(store), charges);
+                    return Flow::wait(charging, move |charged, exchange, _| {
+                        limit.settle(charged, exchange)
+                    });
+                }
+            },
+        };
+        limit.settle(charged, exchange)
     }
 
     fn response_headers(
@@ -132,16 +175,16 @@ impl Limit {
     /// Charges the rules in order; the first that refuses ends it.
     fn charge(
         &self,
-        shared: &Shared,
         exchange: &Exchange,
         request: &RequestHeader,
+        take: impl Fn(&Rule, &str, Quota, u64) -> Verdict,
     ) -> Result<Charged, Inapplicable> {
         let now_ms = clock::now_ms();
         let facts = exchange.facts(request);
         let mut charged = Charged::new();
         for (index, rule) in self.rules.iter().enumerate() {
             let quota = rule.quota(&facts, self.window)?;
-            let take = |key: &str| shared.counters.take(rule.bucket, key, quota, now_ms);
+            let take = |key: &str| take(rule, key, quota, now_ms);
             let Some(verdict) = rule.key.with(&facts, exchange, take) else { continue };
             charged.push((index, quota.count, verdict));
             if !verdict.admitted {
@@ -161,14 +204,18 @@ impl Limit {
         let mut charges = Vec::with_capacity(self.rules.len());
         for (index, rule) in self.rules.iter().enumerate() {
             let quota = rule.quota(&facts, self.window)?;
-            let key = rule.key.with(&facts, exchange, |key| format!("{}:{key}", rule.prefix));
+            let key = rule.key.with(&facts, exchange, |key| rule.full(key));
             charges.extend(key.map(|key| Charge { rule: index, quota, key }));
         }
         Ok(charges)
     }
 
     /// Decides, and leaves the headers for the response.
-    fn settle(&self, charged: Result<Charged, Inapplicable>, exchange: &mut Exchange) -> Flow {
+    fn settle(
+        self: &Arc<Self>,
+        charged: Result<Charged, Inapplicable>,
+        exchange: &mut Exchange,
+    ) -> Flow {
         let charged = charged.unwrap_or_default();
         if self.show_headers {
             for (index, count, verdict) in &charged {
@@ -176,6 +223,10 @@ impl Limit {
                     rule.headers.note(exchange, *count, *verdict);
                 }
             }
+        }
+        if let Some(&(rule, count, verdict)) = charged.last() {
+            let limit = Arc::clone(self);
+            exchange.notes.insert(Decision { limit, rule, count, verdict });
         }
         match charged.last() {
             Some((_, _, verdict)) if verdict.admitted => Flow::Next,
@@ -240,7 +291,27 @@ fn rules(config: Config, value: &Value, owner: &str, names: &Names) -> Result<Ve
     }])
 }
 
+impl Decision {
+    /// `$rate_limiting_info`: the key, its quota and what is left of it.
+    pub fn text(&self, facts: &Facts<'_>) -> Option<String> {
+        let rule = self.limit.rules.get(self.rule)?;
+        let key = rule.key.with(facts, facts.exchange, |key| rule.full(key))?;
+        let info = json!({
+            "rate_limiting_key": key,
+            "rate_limiting_limit": self.count,
+            "rate_limiting_remaining": self.verdict.remaining,
+            "rate_limiting_reset": quota::reset(self.verdict.reset_ms),
+        });
+        Some(info.to_string())
+    }
+}
+
 impl Rule {
+    /// A key of this rule among all keys.
+    fn full(&self, key: &str) -> String {
+        format!("{}:{key}", self.prefix)
+    }
+
     fn quota(&self, vars: &dyn Vars, kind: Window) -> Result<Quota, Inapplicable> {
         let count = self.count.positive(vars).ok_or(Inapplicable)?;
         let seconds = self.seconds.positive(vars).ok_or(Inapplicable)?;

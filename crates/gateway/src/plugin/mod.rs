@@ -15,6 +15,7 @@ mod cors;
 pub mod counter;
 mod csrf;
 mod datadog;
+mod delayed;
 mod echo;
 mod fault_injection;
 mod file_logger;
@@ -76,6 +77,7 @@ mod zipkin;
 
 pub use client_control::BodyLimit;
 pub(crate) use grpc_web::Call as GrpcWebCall;
+pub(crate) use limit_count::Decision;
 pub use networks::Networks;
 pub use opentelemetry::Exported;
 pub(crate) use proxy_mirror::Copies;
@@ -264,6 +266,8 @@ pub struct Kind {
 #[derive(Default)]
 pub struct Shared {
     pub counters: counter::Counters,
+    /// What limit-count tells a Redis only now and then.
+    pub(crate) estimates: delayed::Estimates,
     /// What api-breaker has seen of hosts and paths.
     pub(crate) breakers: keyed::Keyed<api_breaker::Breaker>,
     /// Requests under way, for limit-conn.

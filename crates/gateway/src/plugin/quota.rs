@@ -3,6 +3,7 @@
 use http::{HeaderName, HeaderValue};
 use pingora::http::ResponseHeader;
 use serde::Deserialize;
+use serde_json::Number;
 
 use super::{config, counter::Verdict};
 use crate::exchange::Exchange;
@@ -71,6 +72,14 @@ pub fn write(exchange: &mut Exchange, response: &mut ResponseHeader) {
     }
 }
 
+/// Seconds with up to two decimals, as a number.
+pub fn reset(ms: u64) -> Number {
+    match ms / 10 % 100 {
+        0 => Number::from(ms / 1000),
+        _ => Number::from_f64((ms / 10) as f64 / 100.0).unwrap_or_else(|| Number::from(ms / 1000)),
+    }
+}
+
 /// Seconds with up to two decimals.
 fn seconds(ms: u64) -> String {
     let (whole, hundredths) = (ms / 1000, ms % 1000 / 10);
@@ -89,6 +98,8 @@ mod tests {
     fn reset_has_at_most_two_decimals() {
         let texts: Vec<_> = [60_000, 59_990, 59_500, 1_009, 0].into_iter().map(seconds).collect();
         assert_eq!(texts, ["60", "59.99", "59.5", "1", "0"]);
+        let numbers = [60_000, 59_990, 59_500, 1_009].map(|ms| reset(ms).to_string());
+        assert_eq!(numbers, ["60", "59.99", "59.5", "1"]);
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! The way to the upstream: which node, what it gets to see, and what happens when it fails.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use gantry_routing::vars::{Var, Vars};
@@ -60,6 +64,7 @@ pub async fn peer(
         if let Some(ip) = address {
             let address = SocketAddr::new(ip, node.port);
             exchange.attempts.address = Some(address);
+            exchange.attempts.connecting = Some(Instant::now());
             let mut peer = build_peer(&upstream, node, address, request, exchange)?;
             peer.options.custom_l4 = upstream.bounds.map(|_| Arc::clone(dialer));
             return Ok(Box::new(peer));
@@ -235,6 +240,7 @@ pub fn stale(exchange: &mut Exchange, mut error: Box<Error>) -> Box<Error> {
     }
     attempts.stale += 1;
     attempts.tried.pop();
+    attempts.connects.pop();
     error.set_retry(true);
     error
 }
@@ -244,6 +250,9 @@ pub fn failed(exchange: &mut Exchange, mut error: Box<Error>, repeatable: bool) 
     let attempts = &mut exchange.attempts;
     attempts.lease.take().iter().for_each(Lease::failed);
     attempts.report(if is_timeout(&error) { Report::Timeout } else { Report::TcpFailure });
+    if attempts.connecting.take().is_some() {
+        attempts.connects.push(None);
+    }
     if attempts.statuses.len() < attempts.tried.len() {
         attempts.statuses.push(if is_timeout(&error) { 504 } else { 502 });
     }
@@ -289,6 +298,12 @@ impl Attempts {
     fn is_late(&self) -> bool {
         let limit = self.upstream.as_ref().and_then(|upstream| upstream.retry_timeout);
         limit.zip(self.began).is_some_and(|(limit, began)| began.elapsed() >= limit)
+    }
+
+    /// There is a connection; a reused one took no time.
+    pub(super) fn connected(&mut self, reused: bool) {
+        let took = self.connecting.take().map(|since| since.elapsed());
+        self.connects.push(if reused { Some(Duration::ZERO) } else { took });
     }
 
     /// The upstream has answered with this status.

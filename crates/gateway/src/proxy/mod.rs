@@ -104,6 +104,19 @@ impl ProxyHttp for Proxy {
         Ok(())
     }
 
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        _socket: RawFd,
+        _digest: Option<&Digest>,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        exchange.attempts.connected(reused);
+        Ok(())
+    }
+
     /// Makes the request the upstream's.
     async fn upstream_request_filter(
         &self,

@@ -187,6 +187,59 @@ async fn a_cluster_counts_too() {
     }
 }
 
+/// A route whose limit of `count` is told to a Redis every interval, in seconds.
+fn delayed(origin: &Origin, count: u64, window: &str, interval: f64, redis: &Redis) -> Value {
+    let config = json!({"count": count, "time_window": 3600, "window_type": window,
+        "sync_interval": interval});
+    limited(origin, "limit-count", config, redis)
+}
+
+/// The sum of all counters in a Redis.
+fn counted(redis: &Redis) -> u64 {
+    let keys = redis.cli(&["KEYS", "plugin-limit-count:*"]);
+    keys.lines().filter_map(|key| redis.cli(&["GET", key]).parse::<u64>().ok()).sum()
+}
+
+#[tokio::test]
+async fn a_count_may_be_decided_here_and_told_later() {
+    let (directory, origin) = (tempfile::tempdir().unwrap(), Origin::start("one").await);
+    for window in ["fixed", "sliding"] {
+        let redis = Redis::start(directory.path(), &[]).await;
+        let rig = Rig::start(&[("routes/1", delayed(&origin, 100, window, 0.1, &redis))]).await;
+        let elsewhere = tempfile::tempdir().unwrap();
+        let other = another(&rig, elsewhere.path()).await;
+        for remaining in (1..100).rev() {
+            let expected = (200, format!("{remaining}/100"));
+            assert_eq!(ask(&rig.gateway).await, expected, "{window}");
+        }
+        while counted(&redis) < 99 {}
+        // The other gateway does not know of them until it has told of its own.
+        assert_eq!(ask(&other).await, (200, "99/100".to_owned()), "{window}");
+        while counted(&redis) < 100 {}
+        let mut admitted = 1;
+        while ask(&other).await.0 == 200 {
+            admitted += 1;
+        }
+        assert!(admitted < 100, "{window}: the others' requests count");
+    }
+}
+
+#[tokio::test]
+async fn requests_do_not_wait_for_what_is_told_later() {
+    let (directory, origin) = (tempfile::tempdir().unwrap(), Origin::start("one").await);
+    let address = free_port();
+    let config = json!({"count": 2, "time_window": 3600, "policy": "redis", "sync_interval": 0.1,
+        "redis_host": "127.0.0.1", "redis_port": address.port()});
+    let mut route = route("/a", origin.address);
+    route["plugins"] = json!({ "limit-count": config });
+    let rig = Rig::start(&[("routes/1", route)]).await;
+    let answers = [ask(&rig.gateway).await.0, ask(&rig.gateway).await.0, ask(&rig.gateway).await.0];
+    assert_eq!(answers, [200, 200, 503], "the store is away, the count is not");
+    let redis = Redis::start_at(address, directory.path(), &[]).await;
+    while counted(&redis) < 2 {}
+    assert_eq!(counted(&redis), 2, "what was refused is not told");
+}
+
 /// An origin that answers only when it is allowed to, and says who has arrived.
 struct Held {
     address: std::net::SocketAddr,

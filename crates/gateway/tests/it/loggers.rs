@@ -66,6 +66,42 @@ async fn http_logger_posts_the_full_record() {
 }
 
 #[tokio::test]
+async fn formats_can_tell_of_connecting_and_of_limits() {
+    let origin = Origin::start("one").await;
+    let (address, mut received) = collector(vec![]).await;
+    let config = json!({"uri": format!("http://{address}/"), "batch_max_size": 1, "log_format": {
+        "connect": "$upstream_connect_time", "limit": "$rate_limiting_info"}});
+    let mut route = logged(origin.address, "http-logger", &config);
+    route["plugins"]["limit-count"] = json!({"count": 2, "time_window": 3600, "key": "http_x_id"});
+    // The dead node is asked first.
+    route["upstream"] =
+        json!({"nodes": {"127.0.0.1:1": 100, origin.address.to_string(): 1}, "retries": 1});
+    let rig = Rig::start(&[("routes/1", route)]).await;
+    for (connects, remaining) in [(true, 1), (true, 0), (false, 0)] {
+        let request = rig.gateway.client.get(rig.gateway.url("/a")).header("x-id", "jack");
+        let status = request.send().await.unwrap().status().as_u16();
+        assert_eq!(status, if connects { 200 } else { 503 });
+        let (_, entry) = received.recv().await.unwrap();
+        let entry: Value = serde_json::from_str(&entry).unwrap();
+        let times = entry["connect"].as_str().map(|text| text.split(", ").collect::<Vec<_>>());
+        match times.as_deref() {
+            Some(["-", time]) => {
+                let (seconds, decimals) = time.split_once('.').unwrap();
+                assert!(
+                    connects && seconds.parse::<u32>().is_ok() && decimals.len() == 3,
+                    "{time}"
+                );
+            }
+            other => assert!(!connects && other.is_none(), "{other:?}"),
+        }
+        let limit: Value = serde_json::from_str(entry["limit"].as_str().unwrap()).unwrap();
+        let key = limit["rate_limiting_key"].as_str().unwrap();
+        assert!(key.starts_with("/apisix/routes/1:") && key.ends_with(":jack"), "{key}");
+        assert_eq!(limit["rate_limiting_remaining"], remaining, "{limit}");
+    }
+}
+
+#[tokio::test]
 async fn batches_are_arrays_or_lines_and_are_repeated_after_a_failure() {
     let origin = Origin::start("one").await;
     let (address, mut received) = collector(vec![500]).await;

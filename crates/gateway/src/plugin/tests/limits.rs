@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gantry_routing::vars::Vars as _;
 use serde_json::{Value, json};
 
 use super::{access, compile, exchange, header, plugin, read, request, response};
@@ -110,14 +111,38 @@ fn numbers_may_come_from_the_request() {
 }
 
 #[test]
-fn what_cannot_be_run_is_refused_by_name() {
-    let refused = |config: &Value| compile("limit-count", config, &Arc::default()).err().unwrap();
-    let sentinel = json!({"count": 1, "time_window": 60, "policy": "redis-sentinel",
-        "redis_sentinels": [{"host": "localhost", "port": 1}], "redis_master_name": "m"});
-    assert_eq!(refused(&sentinel), "`policy` redis-sentinel is not available here");
-    let delayed = json!({"count": 1, "time_window": 60, "policy": "redis",
-        "redis_host": "localhost", "sync_interval": 0.5});
-    assert_eq!(refused(&delayed), "`sync_interval` is not available here, leave it out");
+fn where_a_limit_is_kept_has_to_make_sense() {
+    let config = |policy: &Value| {
+        let mut config = json!({"count": 1, "time_window": 60});
+        config.as_object_mut().unwrap().extend(policy.as_object().unwrap().clone());
+        compile("limit-count", &config, &Arc::default()).err()
+    };
+    let sentinels = json!({"policy": "redis-sentinel", "redis_master_name": "m",
+        "redis_sentinels": [{"host": "localhost", "port": 1}]});
+    assert_eq!(config(&sentinels), None);
+    let nobody = json!({"policy": "redis-sentinel", "redis_master_name": "m"});
+    assert!(config(&nobody).unwrap().contains("redis_sentinels"));
+    let delayed = |interval: f64| {
+        config(&json!({"policy": "redis", "redis_host": "localhost", "sync_interval": interval}))
+    };
+    assert_eq!(delayed(0.5), None);
+    assert!(delayed(0.05).unwrap().contains("`sync_interval`"));
+    assert!(delayed(1e30).unwrap().contains("`sync_interval`"));
+}
+
+#[test]
+fn logs_can_say_what_a_limit_has_decided() {
+    let plugin = plugin("limit-count", &json!({"count": 2, "time_window": 10, "key": "http_x_id"}));
+    let (mut exchange, mut request) = (exchange(), request("/", &[("x-id", "jack")]));
+    assert_eq!(exchange.facts(&request).var("rate_limiting_info"), None);
+    assert!(access(&plugin, &mut exchange, &mut request).is_none());
+    let facts = exchange.facts(&request);
+    let text = facts.var("rate_limiting_info").unwrap().text().unwrap().into_owned();
+    let (before, after) = text.split_once(":jack").unwrap();
+    assert!(before.starts_with("{\"rate_limiting_key\":\"/apisix/routes/1:"), "{text}");
+    let rest =
+        "\",\"rate_limiting_limit\":2,\"rate_limiting_remaining\":1,\"rate_limiting_reset\":10}";
+    assert_eq!(after, rest);
 }
 
 /// Whether the request was held back; or the status of the refusal.
