@@ -27,6 +27,7 @@ mod headers;
 mod hmac_auth;
 mod http_logger;
 mod ip_restriction;
+mod jws;
 mod jwt;
 mod jwt_auth;
 mod kafka_logger;

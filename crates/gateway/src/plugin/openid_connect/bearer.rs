@@ -1,7 +1,6 @@
 //! Bearer tokens: whether the provider, its keys or a configured key vouch for them.
 
 use http::{HeaderMap, HeaderName};
-use jsonwebtoken::{Algorithm, DecodingKey};
 use pingora::http::RequestHeader;
 use serde_json::Value;
 
@@ -12,7 +11,10 @@ use super::{
 };
 use crate::{
     answer::Answer,
-    plugin::{config, jwt, jwt::Token},
+    plugin::{
+        config,
+        jwt::{Algorithm, Family, Key, Token},
+    },
 };
 
 /// How tokens are verified.
@@ -27,7 +29,7 @@ pub struct Bearer {
 
 enum Source {
     /// The configured key, read for each family of algorithms that it can be.
-    Key(Vec<(Algorithm, DecodingKey)>),
+    Key(Vec<(Family, Key)>),
     /// The keys that the provider publishes.
     Published,
     /// The provider itself.
@@ -64,12 +66,7 @@ impl Trust {
     }
 
     /// Whether a token is signed by `key` and can be used now.
-    pub fn check(
-        &self,
-        token: &Token<'_>,
-        key: &DecodingKey,
-        algorithm: Algorithm,
-    ) -> Result<(), String> {
+    pub fn check(&self, token: &Token<'_>, key: &Key, algorithm: Algorithm) -> Result<(), String> {
         if !token.is_signed(key, algorithm) {
             return Err("the token's signature is not valid".to_owned());
         }
@@ -78,11 +75,6 @@ impl Trust {
         }
         Ok(())
     }
-}
-
-/// Whether the token's own word decides about a secret: a public key is no HMAC secret.
-pub fn is_symmetric(algorithm: Algorithm) -> bool {
-    matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512)
 }
 
 impl Bearer {
@@ -131,12 +123,13 @@ impl Bearer {
         }
         let token = Token::parse(text).ok_or("the token is not a JWT")?;
         let algorithm = self.trust.algorithm(&token)?;
-        if is_symmetric(algorithm) {
+        // A public key is no HMAC secret, whatever the token says.
+        if algorithm.family() == Family::Secret {
             return Err("the token's algorithm is not supported".to_owned());
         }
         let key = match &self.source {
             Source::Key(families) => {
-                let family = families.iter().find(|(family, _)| is_same(*family, algorithm));
+                let family = families.iter().find(|(family, _)| *family == algorithm.family());
                 family.ok_or("the token's algorithm does not fit the key")?.1.clone()
             }
             _ => provider.key(&token, algorithm).await?,
@@ -183,22 +176,14 @@ pub fn names(audience: &Value, client_id: &str) -> bool {
     }
 }
 
-fn families(pem: &str) -> Result<Vec<(Algorithm, DecodingKey)>, String> {
-    let kinds = [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
-    let read = |kind: Algorithm| Some((kind, jwt::public_key(kind, pem.as_bytes()).ok()?));
-    let families: Vec<_> = kinds.into_iter().filter_map(read).collect();
+fn families(pem: &str) -> Result<Vec<(Family, Key)>, String> {
+    let kinds =
+        ["RS256", "ES256", "ES512", "EdDSA"].into_iter().filter_map(|name| name.parse().ok());
+    let read = |kind: Algorithm| Some((kind.family(), Key::public(kind, pem.as_bytes())?));
+    let families: Vec<_> = kinds.filter_map(read).collect();
     if families.is_empty() {
         Err("`public_key` is not a PEM public key".to_owned())
     } else {
         Ok(families)
-    }
-}
-
-/// Whether both algorithms use the same kind of key.
-fn is_same(family: Algorithm, algorithm: Algorithm) -> bool {
-    match algorithm {
-        Algorithm::ES256 | Algorithm::ES384 => family == Algorithm::ES256,
-        Algorithm::EdDSA => family == Algorithm::EdDSA,
-        _ => family == Algorithm::RS256,
     }
 }

@@ -8,9 +8,8 @@ use std::{
 use arc_swap::ArcSwapOption;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, header::AUTHORIZATION};
-use jsonwebtoken::{
-    Algorithm, DecodingKey,
-    jwk::{Jwk, JwkSet, PublicKeyUse},
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse,
 };
 use reqwest::{Client, RequestBuilder, Url};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -19,7 +18,7 @@ use tokio::sync::Mutex;
 
 use super::settings::Config;
 use crate::plugin::{
-    jwt::Token,
+    jwt::{Algorithm, Key, Token},
     outbound::{self, Reply},
 };
 
@@ -133,11 +132,7 @@ impl Provider {
     /// The key a token says it is signed with. A key that is not known makes us read the keys
     /// again, because providers change them, but not as often as somebody likes. Tokens with known
     /// keys do not wait for that.
-    pub async fn key(
-        &self,
-        token: &Token<'_>,
-        algorithm: Algorithm,
-    ) -> Result<DecodingKey, String> {
+    pub async fn key(&self, token: &Token<'_>, algorithm: Algorithm) -> Result<Key, String> {
         if let Some(keys) = fresh(&self.keys, self.keys_kept)
             && let Some(key) = signing_key(&keys, token, algorithm)
         {
@@ -170,8 +165,8 @@ impl Provider {
     }
 
     /// What the client and the provider share, for tokens that are signed with it.
-    pub fn shared_key(&self) -> Option<DecodingKey> {
-        self.client_secret.as_ref().map(|secret| DecodingKey::from_secret(secret.as_bytes()))
+    pub fn shared_key(&self) -> Option<Key> {
+        self.client_secret.as_deref().map(Key::secret)
     }
 
     /// Asks what is known about a token.
@@ -278,9 +273,7 @@ fn successful<T: DeserializeOwned>(reply: Result<Reply, String>) -> Result<T, St
 fn signing_key<'k>(keys: &'k JwkSet, token: &Token<'_>, algorithm: Algorithm) -> Option<&'k Jwk> {
     let can_sign = |key: &&Jwk| {
         !matches!(key.common.public_key_use, Some(PublicKeyUse::Encryption))
-            && key.common.key_algorithm.is_none_or(|made_for| {
-                format!("{made_for:?}").eq_ignore_ascii_case(&format!("{algorithm:?}"))
-            })
+            && is_for(key, algorithm)
     };
     let mut fitting = keys.keys.iter().filter(can_sign).filter(|key| match token.key_id() {
         Some(id) => key.common.key_id.as_deref() == Some(id),
@@ -290,7 +283,20 @@ fn signing_key<'k>(keys: &'k JwkSet, token: &Token<'_>, algorithm: Algorithm) ->
     fitting.next().is_none().then_some(first)
 }
 
-fn decoding_key(key: Option<&Jwk>) -> Result<DecodingKey, String> {
+/// Whether a key may be used with an algorithm. One that is for ES512 cannot say so here, but no
+/// other algorithm uses its curve.
+fn is_for(key: &Jwk, algorithm: Algorithm) -> bool {
+    match algorithm {
+        Algorithm::Es512 => matches!(&key.algorithm,
+            AlgorithmParameters::EllipticCurve(point) if point.curve == EllipticCurve::P521),
+        Algorithm::Other(algorithm) => key
+            .common
+            .key_algorithm
+            .is_none_or(|made_for| made_for == KeyAlgorithm::from(algorithm)),
+    }
+}
+
+fn decoding_key(key: Option<&Jwk>) -> Result<Key, String> {
     let key = key.ok_or("the token is signed with a key that is not published")?;
-    DecodingKey::from_jwk(key).map_err(|_| "the key is of an unknown kind".to_owned())
+    Key::published(key).ok_or_else(|| "the key is of an unknown kind".to_owned())
 }

@@ -6,7 +6,6 @@ use http::{
     HeaderValue, StatusCode,
     header::{LOCATION, SET_COOKIE},
 };
-use jsonwebtoken::Algorithm;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -15,7 +14,7 @@ use subtle::ConstantTimeEq;
 
 use super::{
     Identity, Outcome, Party, Visit,
-    bearer::{Trust, is_symmetric, names},
+    bearer::{Trust, names},
     now,
     provider::{Provider, Tokens, encoded},
     session::{Jar, Session},
@@ -23,7 +22,10 @@ use super::{
 };
 use crate::{
     answer::Answer,
-    plugin::{jwt::Token, url},
+    plugin::{
+        jwt::{Family, Token},
+        url,
+    },
 };
 
 /// Where the provider sends browsers unless the configuration says.
@@ -284,8 +286,8 @@ impl SignIn {
         nonce: Option<&str>,
     ) -> Result<Value, String> {
         let token = Token::parse(text).ok_or("the ID token is not a JWT")?;
-        let algorithm: Algorithm = self.trust.algorithm(&token)?;
-        let key = if is_symmetric(algorithm) {
+        let algorithm = self.trust.algorithm(&token)?;
+        let key = if algorithm.family() == Family::Secret {
             provider.shared_key().ok_or("the ID token is signed with a secret nobody has")?
         } else {
             provider.key(&token, algorithm).await?

@@ -12,13 +12,17 @@ use super::{exchange as nobody, plugin, read, request, rewrite};
 use crate::{
     consumer::{Consumer, Credential},
     exchange::Exchange,
-    plugin::find,
+    plugin::{find, jws::Signer},
     snapshot::Snapshot,
 };
 
 /// A private key made for these tests.
 const EC_PRIVATE: &str = include_str!("keys/ec.pem");
 const EC_PUBLIC: &str = include_str!("keys/ec.pub");
+const EC384_PRIVATE: &str = include_str!("keys/ec384.pem");
+const EC384_PUBLIC: &str = include_str!("keys/ec384.pub");
+const EC521_PRIVATE: &str = include_str!("keys/ec521.pem");
+const EC521_PUBLIC: &str = include_str!("keys/ec521.pub");
 const ED_PRIVATE: &str = include_str!("keys/ed.pem");
 const ED_PUBLIC: &str = include_str!("keys/ed.pub");
 const RSA_PRIVATE: &str = include_str!("keys/rsa.pem");
@@ -259,32 +263,48 @@ fn claims_of_time_are_checked() {
 }
 
 #[test]
-fn every_family_of_algorithms_is_verified() {
-    let claims = json!({"key": "user"});
-    let rsa = EncodingKey::from_rsa_pem(RSA_PRIVATE.as_bytes()).unwrap();
-    let ec = EncodingKey::from_ec_pem(EC_PRIVATE.as_bytes()).unwrap();
-    let ed = EncodingKey::from_ed_pem(ED_PRIVATE.as_bytes()).unwrap();
-    let hs = EncodingKey::from_secret(SECRET.as_bytes());
-    for (name, algorithm, key, material) in [
-        ("HS384", Algorithm::HS384, &hs, json!({"secret": SECRET})),
-        (
-            "HS512",
-            Algorithm::HS512,
-            &hs,
-            json!({"secret": STANDARD.encode(SECRET), "base64_secret": true}),
-        ),
-        ("RS256", Algorithm::RS256, &rsa, json!({"public_key": RSA_PUBLIC})),
-        ("RS512", Algorithm::RS512, &rsa, json!({"public_key": RSA_PUBLIC})),
-        ("PS256", Algorithm::PS256, &rsa, json!({"public_key": RSA_PUBLIC})),
-        ("ES256", Algorithm::ES256, &ec, json!({"public_key": EC_PUBLIC})),
-        ("EdDSA", Algorithm::EdDSA, &ed, json!({"public_key": ED_PUBLIC})),
-    ] {
-        let mut credential = material;
+fn every_algorithm_of_the_schema_is_verified() {
+    let schema = &gantry_routing::plugin::get("jwt-auth").unwrap().consumer_schema;
+    let names = schema.as_ref().unwrap()["properties"]["algorithm"]["enum"].clone();
+    let names: Vec<String> = serde_json::from_value(names).unwrap();
+    assert_eq!(names.len(), 13);
+    for name in names {
+        let (private, public) = match &*name {
+            "ES256" => (EC_PRIVATE, EC_PUBLIC),
+            "ES384" => (EC384_PRIVATE, EC384_PUBLIC),
+            "ES512" => (EC521_PRIVATE, EC521_PUBLIC),
+            "EdDSA" => (ED_PRIVATE, ED_PUBLIC),
+            _ => (RSA_PRIVATE, RSA_PUBLIC),
+        };
+        let (signer, mut credential) = match Signer::shared(&name, SECRET) {
+            Some(signer) => {
+                let secret = STANDARD.encode(SECRET);
+                (signer, json!({"secret": secret, "base64_secret": true}))
+            }
+            None => (Signer::private(&name, private).unwrap(), json!({"public_key": public})),
+        };
         credential["key"] = json!("user");
         credential["algorithm"] = json!(name);
-        let token = token(algorithm, key, &claims);
+        let sign = |head: Value, claims: Value| {
+            let Value::Object(head) = head else { panic!("a head is an object") };
+            signer.sign(head, &claims).unwrap()
+        };
+        let token = sign(json!({"typ": "JWT"}), json!({"key": "user"}));
         assert_eq!(present(&json!({}), &credential, &token), "jack", "{name}");
+        let other = sign(json!({}), json!({"key": "user", "admin": true}));
+        let (_, signature) = token.rsplit_once('.').unwrap();
+        let (claims, _) = other.rsplit_once('.').unwrap();
+        let mixed = format!("{claims}.{signature}");
+        let failed = unverified("failed to verify jwt");
+        assert_eq!(present(&json!({}), &credential, &mixed), failed, "{name}");
     }
+}
+
+/// A token that another program has signed (OpenSSL), to be sure of the form of the signature.
+#[test]
+fn signatures_of_others_with_p521_are_understood() {
+    let credential = json!({"key": "user", "algorithm": "ES512", "public_key": EC521_PUBLIC});
+    assert_eq!(present(&json!({}), &credential, include_str!("keys/es512.jwt").trim()), "jack");
 }
 
 #[test]
@@ -303,7 +323,7 @@ fn what_cannot_be_verified_is_refused_when_configured() {
     let identify = find("jwt-auth").unwrap().identify.unwrap();
     let base = json!({"key": "u", "base64_secret": false, "lifetime_grace_period": 0});
     for (algorithm, expected) in [
-        ("ES512", "tokens signed with ES512 cannot be verified here"),
+        ("ES512", "`public_key` is required for ES512"),
         ("HS256", "`secret` is required for HS256, HS384 and HS512"),
         ("RS256", "`public_key` is required for RS256"),
     ] {
@@ -311,6 +331,11 @@ fn what_cannot_be_verified_is_refused_when_configured() {
         config["algorithm"] = json!(algorithm);
         assert_eq!(identify(&config).err().as_deref(), Some(expected));
     }
+    let mut config = base;
+    config["algorithm"] = json!("ES512");
+    config["public_key"] = json!(EC_PUBLIC);
+    let expected = "`public_key` is not a PEM public key for ES512";
+    assert_eq!(identify(&config).err().as_deref(), Some(expected), "another curve");
 }
 
 #[test]
