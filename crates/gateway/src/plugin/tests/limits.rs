@@ -111,26 +111,6 @@ fn numbers_may_come_from_the_request() {
 }
 
 #[test]
-fn where_a_limit_is_kept_has_to_make_sense() {
-    let config = |policy: &Value| {
-        let mut config = json!({"count": 1, "time_window": 60});
-        config.as_object_mut().unwrap().extend(policy.as_object().unwrap().clone());
-        compile("limit-count", &config, &Arc::default()).err()
-    };
-    let sentinels = json!({"policy": "redis-sentinel", "redis_master_name": "m",
-        "redis_sentinels": [{"host": "localhost", "port": 1}]});
-    assert_eq!(config(&sentinels), None);
-    let nobody = json!({"policy": "redis-sentinel", "redis_master_name": "m"});
-    assert!(config(&nobody).unwrap().contains("redis_sentinels"));
-    let delayed = |interval: f64| {
-        config(&json!({"policy": "redis", "redis_host": "localhost", "sync_interval": interval}))
-    };
-    assert_eq!(delayed(0.5), None);
-    assert!(delayed(0.05).unwrap().contains("`sync_interval`"));
-    assert!(delayed(1e30).unwrap().contains("`sync_interval`"));
-}
-
-#[test]
 fn logs_can_say_what_a_limit_has_decided() {
     let plugin = plugin("limit-count", &json!({"count": 2, "time_window": 10, "key": "http_x_id"}));
     let (mut exchange, mut request) = (exchange(), request("/", &[("x-id", "jack")]));
