@@ -64,24 +64,36 @@ pub(crate) async fn check_usable(
     plan::refuse_excluded(&app, change.tx, org, used).await
 }
 
-/// Refuses plugins that Gantry's own gateways do not run while such gateways serve the cluster: they
-/// would leave the plugin out, or close what it protects.
+/// Refuses plugins, and settings of them, that Gantry's own gateways do not run while such gateways
+/// serve the cluster: they would leave the plugin out, or close what it protects.
 async fn refuse_not_run(change: &mut Change<'_>, place: &str, new: &[Use<'_>]) -> Result<()> {
     let optional = |name: &str| change.optional_plugins.iter().any(|one| one == name);
-    let not_run = new.iter().filter(|one| !plugin::runs_in_gantry(one.name) && !optional(one.name));
-    let not_run: Vec<&Use<'_>> = not_run.collect();
-    if not_run.is_empty() || !has_gantry_gateways(change).await? {
+    let needed = new.iter().filter(|one| !optional(one.name));
+    let violations: Vec<_> = needed.flat_map(|one| not_run(place, one)).collect();
+    if violations.is_empty() || !has_gantry_gateways(change).await? {
         return Ok(());
     }
-    let violations = not_run.iter().map(|one| {
-        let rule = format!(
-            "needs the plugin `{0}`, which Gantry's gateways do not run, and one of them serves this \
-             cluster; repeat with ?optional_plugins={0} if it may do without",
-            one.name
-        );
-        Violation::new(format!("{place}{}", one.field), rule, "")
-    });
-    check::refuse(&violations.collect::<Vec<_>>())
+    check::refuse(&violations)
+}
+
+/// What of a plugin Gantry's own gateways do not do: nothing of it, or single settings.
+fn not_run(place: &str, one: &Use<'_>) -> Vec<Violation> {
+    let (field, name) = (format!("{place}{}", one.field), one.name);
+    let served = format!(
+        "one of them serves this cluster; repeat with ?optional_plugins={name} if it may do without"
+    );
+    if !plugin::runs_in_gantry(name) {
+        let rule =
+            format!("needs the plugin `{name}`, which Gantry's gateways do not run, and {served}");
+        return vec![Violation::new(field, rule, "")];
+    }
+    let left_out = plugin::left_out(name, one.config).into_iter();
+    left_out
+        .map(|broken| {
+            let rule = format!("{} for Gantry's gateways, and {served}", broken.rule);
+            Violation::new(format!("{field}.{}", broken.field), rule, broken.example)
+        })
+        .collect()
 }
 
 /// Whether a gateway of ours was heard of lately.

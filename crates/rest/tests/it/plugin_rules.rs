@@ -87,3 +87,40 @@ async fn plugins_that_no_gateway_of_ours_runs_are_refused_where_one_serves() {
     })
     .await;
 }
+
+/// The same for single settings that our gateways do not do.
+#[tokio::test]
+async fn settings_that_no_gateway_of_ours_does_are_refused_where_one_serves() {
+    on_both(|server| async move {
+        let owner = &server.owner;
+        let shop = owner.application("shop").await;
+        let apis = format!("/apps/{shop}/apis");
+        let with = |name: &str, method: &str| {
+            let mut body = api(name);
+            body["plugins"] = json!({ "openid-connect": {
+                "client_id": "shop", "client_secret": "secret", "bearer_only": true,
+                "discovery": "https://id.example.com/.well-known/openid-configuration",
+                "introspection_endpoint_auth_method": method,
+            }});
+            body
+        };
+        owner.post(&apis, with("early", "tls_client_auth")).await.ok();
+        let gateway = door(&server.app, owner).await;
+        let heartbeat = json!({ "id": "gw-1", "hostname": "host", "ip": "10.0.0.1",
+            "version": "Gantry/0.1.0" });
+        report(&gateway, &heartbeat).await.ok();
+        let refused = owner.post(&apis, with("late", "tls_client_auth")).await;
+        let message = refused.refused(400, 2);
+        for part in [
+            "`plugins.openid-connect.introspection_endpoint_auth_method`",
+            "must be one of client_secret_basic, ",
+            "?optional_plugins=openid-connect",
+        ] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+        owner.post(&apis, with("late", "private_key_jwt")).await.ok();
+        let optional = format!("{apis}?optional_plugins=openid-connect");
+        owner.post(&optional, with("other", "tls_client_auth")).await.ok();
+    })
+    .await;
+}

@@ -65,6 +65,7 @@ pub(super) fn check(plugin: &Plugin, config: &Value, role: Role) -> Vec<Violatio
         ("cors", _) => violations.extend(cors(config)),
         ("limit-count" | "graphql-limit-count", _) => violations.extend(limit_count(config)),
         ("mocking", _) => violations.extend(mocking(config)),
+        ("openid-connect", _) => violations.extend(openid_connect(config)),
         ("proxy-rewrite", _) => violations.extend(proxy_rewrite(config)),
         ("redirect", _) => violations.extend(redirect(config)),
         ("response-rewrite", _) => violations.extend(response_rewrite(config)),
@@ -208,6 +209,41 @@ fn mocking(config: &Value) -> Option<Violation> {
     })
 }
 
+fn openid_connect(config: &Value) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let bearer_only = is_on(config, "bearer_only");
+    if !bearer_only && config.get("session").is_none() {
+        let violation = Violation::new("session", "is required unless `bearer_only` is true");
+        let example = json!({"secret": "at least sixteen characters"});
+        violations.push(violation.with_example(&example));
+    }
+    let signs = |field: &str| text(config, field) == Some("private_key_jwt");
+    let does_without = if bearer_only {
+        let verifies = is_on(config, "use_jwks") || config.get("public_key").is_some();
+        verifies || signs("introspection_endpoint_auth_method")
+    } else {
+        is_on(config, "use_pkce") || signs("token_endpoint_auth_method")
+    };
+    if !does_without && config.get("client_secret").is_none() {
+        let rule = if bearer_only {
+            "is required unless `use_jwks` or `public_key` verifies tokens, or \
+             `introspection_endpoint_auth_method` is private_key_jwt"
+        } else {
+            "is required unless `use_pkce` is true or `token_endpoint_auth_method` is private_key_jwt"
+        };
+        let example = json!("what the provider knows this client by");
+        violations.push(Violation::new("client_secret", rule).with_example(&example));
+    }
+    violations.extend(compiled(config, "claim_schema"));
+    violations
+}
+
+/// Whether a field, if it is there, is a JSON Schema.
+fn compiled(config: &Value, field: &str) -> Option<Violation> {
+    let error = jsonschema::draft7::new(config.get(field)?).err()?;
+    Some(Violation::new(field, format!("must be a JSON Schema: {error}")))
+}
+
 fn proxy_rewrite(config: &Value) -> Vec<Violation> {
     let mut violations = Vec::new();
     if let Some(pairs) = config.get("regex_uri").and_then(Value::as_array) {
@@ -281,11 +317,5 @@ fn response_rewrite(config: &Value) -> Vec<Violation> {
 }
 
 fn request_validation(config: &Value) -> Vec<Violation> {
-    ["header_schema", "body_schema"]
-        .iter()
-        .filter_map(|field| {
-            let error = jsonschema::draft7::new(config.get(*field)?).err()?;
-            Some(Violation::new(*field, format!("must be a JSON Schema: {error}")))
-        })
-        .collect()
+    ["header_schema", "body_schema"].iter().filter_map(|field| compiled(config, field)).collect()
 }

@@ -11,7 +11,7 @@ use crate::resource;
 use crate::schema::{Schema, Violation};
 
 pub use catalog::{Plugin, all, get};
-pub use runs::{RUN_IN_GANTRY, runs_in_gantry};
+pub use runs::{RUN_IN_GANTRY, left_out, runs_in_gantry};
 
 /// What a configuration is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -148,6 +148,33 @@ fn rules_in_code_are_applied() {
             "sync_interval",
         ),
         (
+            "limit-count",
+            json!({"count": 1, "time_window": 5, "policy": "redis-sentinel", "redis_master_name": "m"}),
+            "redis_sentinels",
+        ),
+        (
+            "openid-connect",
+            json!({"client_id": "a", "discovery": "d", "use_pkce": true}),
+            "session",
+        ),
+        (
+            "openid-connect",
+            json!({"client_id": "a", "discovery": "d", "session": {"secret": "sixteen characters"}}),
+            "client_secret",
+        ),
+        (
+            "openid-connect",
+            json!({"client_id": "a", "discovery": "d", "bearer_only": true,
+                "token_endpoint_auth_method": "private_key_jwt"}),
+            "client_secret",
+        ),
+        (
+            "openid-connect",
+            json!({"client_id": "a", "discovery": "d", "bearer_only": true, "use_jwks": true,
+                "claim_schema": {"type": "nothing"}}),
+            "claim_schema",
+        ),
+        (
             "fault-injection",
             json!({"abort": {"http_status": 500, "vars": [[["a", "?", 1]]]}}),
             "abort.vars[0]",
