@@ -102,6 +102,12 @@ impl<'a> Token<'a> {
         self.algorithm.parse().ok()
     }
 
+    /// Whether the token says that nobody has signed it, and nobody has.
+    #[must_use]
+    pub fn is_unsigned(&self) -> bool {
+        self.algorithm == "none" && self.signature.is_empty()
+    }
+
     /// The id of the key, if the token names one.
     #[must_use]
     pub fn key_id(&self) -> Option<&str> {

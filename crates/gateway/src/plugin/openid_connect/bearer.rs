@@ -4,8 +4,12 @@ use http::{HeaderMap, HeaderName};
 use pingora::http::RequestHeader;
 use serde_json::Value;
 
+use std::sync::Arc;
+
 use super::{
-    forbidden, now,
+    forbidden,
+    introspected::Introspected,
+    now,
     provider::Provider,
     settings::{Audience, Config},
 };
@@ -32,8 +36,8 @@ enum Source {
     Key(Vec<(Family, Key)>),
     /// The keys that the provider publishes.
     Published,
-    /// The provider itself.
-    Introspection,
+    /// The provider itself; what it has said may be kept for a while.
+    Introspection(Option<Introspected>),
 }
 
 /// What is believed of a signed token.
@@ -70,10 +74,23 @@ impl Trust {
         if !token.is_signed(key, algorithm) {
             return Err("the token's signature is not valid".to_owned());
         }
-        if !token.is_in_time(self.slack as f64, now() as f64) {
-            return Err("the token has expired or is not valid yet".to_owned());
+        self.check_time(token)
+    }
+
+    /// Whether a token that nobody has signed is good now: only if nothing else is expected.
+    pub fn check_unsigned(&self, token: &Token<'_>) -> Result<(), String> {
+        match self.algorithm {
+            Some(_) => Err("the token is not signed".to_owned()),
+            None => self.check_time(token),
         }
-        Ok(())
+    }
+
+    fn check_time(&self, token: &Token<'_>) -> Result<(), String> {
+        if token.is_in_time(self.slack as f64, now() as f64) {
+            Ok(())
+        } else {
+            Err("the token has expired or is not valid yet".to_owned())
+        }
     }
 }
 
@@ -84,7 +101,7 @@ impl Bearer {
             Some(pem) => Source::Key(families(pem)?),
             None if config.use_jwks => Source::Published,
             None if config.bearer_only || config.introspection_endpoint.is_some() => {
-                Source::Introspection
+                Source::Introspection(Introspected::new(config))
             }
             None => return Ok(None),
         };
@@ -113,13 +130,8 @@ impl Bearer {
         text: &str,
         addons: HeaderMap,
     ) -> Result<Value, String> {
-        if matches!(self.source, Source::Introspection) {
-            let claims = provider.introspect(text, addons).await.map_err(|error| {
-                tracing::warn!(error, "a token could not be introspected");
-                "introspection failed".to_owned()
-            })?;
-            let active = claims.get("active") == Some(&Value::Bool(true));
-            return if active { Ok(claims) } else { Err("invalid token".to_owned()) };
+        if let Source::Introspection(kept) = &self.source {
+            return introspect(provider, kept.as_ref(), text, addons).await;
         }
         let token = Token::parse(text).ok_or("the token is not a JWT")?;
         let algorithm = self.trust.algorithm(&token)?;
@@ -166,6 +178,30 @@ impl Bearer {
             _ => Ok(()),
         }
     }
+}
+
+/// Asks the provider, unless what it has said before still holds.
+async fn introspect(
+    provider: &Provider,
+    kept: Option<&Introspected>,
+    token: &str,
+    addons: HeaderMap,
+) -> Result<Value, String> {
+    let question = kept.map(|kept| (kept, Introspected::question(token, &addons)));
+    if let Some(claims) = question.and_then(|(kept, question)| kept.get(&question)) {
+        return Ok((*claims).clone());
+    }
+    let claims = provider.introspect(token, addons).await.map_err(|error| {
+        tracing::warn!(error, "a token could not be introspected");
+        "introspection failed".to_owned()
+    })?;
+    if claims.get("active") != Some(&Value::Bool(true)) {
+        return Err("invalid token".to_owned());
+    }
+    if let Some((kept, question)) = question {
+        kept.keep(question, &Arc::new(claims.clone()));
+    }
+    Ok(claims)
 }
 
 /// Whether an audience, a text or a list of texts, has this client in it.

@@ -1,17 +1,29 @@
 //! openid-connect: a bearer token that an identity provider vouches for, or a browser that has
-//! signed in there. What is said to the provider is in `provider`, tokens are judged in `bearer`,
-//! browsers are sent there and back in `sign_in`, and `session` is what they keep in between.
+//! signed in there. What is said to the provider is in `provider`, and who says it in
+//! `authenticating` and `dpop`; tokens are judged in `bearer`, browsers are sent there and back in
+//! `sign_in`, and `session` is what they keep in between.
+//!
+//! Some settings have nothing to set here: what a JWT says is verified every time
+//! (`jwt_verification_cache_ignore`), every configuration keeps its own answers (`cache_segment`),
+//! and nothing is believed that cannot be verified (`accept_unsupported_alg`).
 
+mod authenticating;
 mod bearer;
+mod dpop;
+mod introspected;
 mod provider;
 mod session;
 mod settings;
+mod shelf;
 mod sign_in;
 
 use std::sync::Arc;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use gantry_routing::{OwnSchema, vars::Vars};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use gantry_routing::{OwnSchema, plugin as catalog, sentence, vars::Vars};
 use http::{
     HeaderName, HeaderValue, Method, StatusCode,
     header::{AUTHORIZATION, SET_COOKIE},
@@ -104,9 +116,12 @@ enum Outcome {
 struct Cookies(Vec<HeaderValue>);
 
 impl OpenidConnect {
-    fn compile(value: &Value, _place: &Place<'_>) -> Result<Arc<dyn Plugin>, String> {
+    fn compile(value: &Value, place: &Place<'_>) -> Result<Arc<dyn Plugin>, String> {
         let config: Config = config::read(value)?;
-        config.check()?;
+        let left_out = catalog::left_out("openid-connect", value);
+        if !left_out.is_empty() {
+            return Err(sentence(&left_out));
+        }
         let schema = config.claim_schema.as_ref().map(OwnSchema::compile).transpose();
         let rules = Rules {
             realm: config.realm.clone(),
@@ -124,7 +139,10 @@ impl OpenidConnect {
         Ok(Arc::new(Self(Arc::new(Party {
             provider: Provider::new(&config)?,
             bearer: Bearer::new(&config)?,
-            sign_in: if config.bearer_only { None } else { Some(SignIn::new(&config)?) },
+            sign_in: match config.bearer_only {
+                true => None,
+                false => Some(SignIn::new(&config, &place.shared.stores)?),
+            },
             rules,
             told,
         }))))
@@ -340,4 +358,9 @@ fn take_token(request: &mut RequestHeader) -> Result<Option<String>, Malformed> 
 /// Seconds of the Unix clock.
 fn now() -> i64 {
     i64::try_from(clock::now().as_secs()).unwrap_or(i64::MAX)
+}
+
+/// A text that nobody guesses.
+fn random() -> String {
+    URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
 }

@@ -6,7 +6,6 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, header::AUTHORIZATION};
 use jsonwebtoken::jwk::{
     AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse,
@@ -16,7 +15,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::settings::Config;
+use super::{authenticating::Auth, dpop::Dpop, settings::Config};
 use crate::plugin::{
     jwt::{Algorithm, Key, Token},
     outbound::{self, Reply},
@@ -36,6 +35,9 @@ pub struct Provider {
     client_secret: Option<String>,
     token_auth: Auth,
     introspection_auth: Auth,
+    /// None if browsers bring what they ask.
+    pushing: Option<Pushing>,
+    dpop: Option<Dpop>,
     introspection_endpoint: Option<String>,
     keys_kept: Duration,
     metadata: Kept<Metadata>,
@@ -47,11 +49,17 @@ pub struct Provider {
 /// Something the provider has told, and when.
 type Kept<T> = ArcSwapOption<(Arc<T>, Instant)>;
 
-/// How we say who we are.
-#[derive(Clone, Copy)]
-enum Auth {
-    Basic,
-    Post,
+/// Where the provider is told what a browser will ask.
+struct Pushing {
+    /// None is where the provider says.
+    endpoint: Option<String>,
+    auth: Auth,
+}
+
+/// What it is told is kept under (RFC 9126, section 2.2).
+#[derive(Deserialize)]
+struct Pushed {
+    request_uri: String,
 }
 
 /// OpenID Connect Discovery, section 3: what is used of it.
@@ -65,6 +73,7 @@ pub struct Metadata {
     introspection_endpoint: Option<String>,
     pub end_session_endpoint: Option<String>,
     revocation_endpoint: Option<String>,
+    pushed_authorization_request_endpoint: Option<String>,
 }
 
 /// What a code or a refresh token is exchanged for.
@@ -73,35 +82,38 @@ pub struct Tokens {
     pub access_token: Option<String>,
     pub refresh_token: Option<String>,
     pub id_token: Option<String>,
+    token_type: Option<String>,
     /// Seconds.
     pub expires_in: Option<i64>,
 }
 
-impl Auth {
-    fn new(method: &str, field: &str) -> Result<Self, String> {
-        match method {
-            "client_secret_basic" => Ok(Self::Basic),
-            "client_secret_post" => Ok(Self::Post),
-            other => Err(format!("`{field}`: `{other}` is not supported")),
-        }
-    }
-}
-
 impl Provider {
     pub fn new(config: &Config) -> Result<Self, String> {
-        let auth = Auth::new;
-        let client = outbound::client(config.ssl_verify, config.timeout()).build();
+        let auth = |method: &str, field: &str| Auth::new(config, method, field);
+        let mut client = outbound::client(config.ssl_verify, config.timeout());
+        if let Some(proxies) = &config.proxy_opts {
+            client = proxies.apply(client)?;
+        }
         Url::parse(&config.discovery).map_err(|error| format!("`discovery`: {error}"))?;
+        let token_method = config.token_endpoint_auth_method.as_str();
+        let par = config.par.as_ref().filter(|par| par.enabled);
+        let pushing = par.map(|par| {
+            let method = par.endpoint_auth_method.as_deref().unwrap_or(token_method);
+            let auth = auth(method, "par.endpoint_auth_method")?;
+            Ok::<_, String>(Pushing { endpoint: par.endpoint.clone(), auth })
+        });
         Ok(Self {
-            client: client.map_err(|error| error.to_string())?,
+            client: client.build().map_err(|error| error.to_string())?,
             discovery: config.discovery.clone(),
             client_id: config.client_id.clone(),
             client_secret: config.client_secret.clone(),
-            token_auth: auth(&config.token_endpoint_auth_method, "token_endpoint_auth_method")?,
+            token_auth: auth(token_method, "token_endpoint_auth_method")?,
             introspection_auth: auth(
                 &config.introspection_endpoint_auth_method,
                 "introspection_endpoint_auth_method",
             )?,
+            pushing: pushing.transpose()?,
+            dpop: Dpop::new(config.dpop.as_ref())?,
             introspection_endpoint: config.introspection_endpoint.clone(),
             keys_kept: Duration::from_secs(config.jwk_expires_in),
             metadata: Kept::default(),
@@ -181,20 +193,47 @@ impl Provider {
                 .ok_or("no introspection endpoint")?,
         };
         let form = [("token", token), ("token_type_hint", "access_token")];
-        let request = self.form(&url, self.introspection_auth, &form).headers(addons);
+        let request = self.form(&url, &self.introspection_auth, &form)?.headers(addons);
         successful(outbound::send(request).await)
     }
 
     /// Exchanges what `form` says for tokens.
     pub async fn tokens(&self, form: &[(&str, &str)]) -> Result<Tokens, String> {
         let url = self.metadata().await?.token_endpoint.clone().ok_or("no token endpoint")?;
-        successful(outbound::send(self.form(&url, self.token_auth, form)).await)
+        let request = || self.form(&url, &self.token_auth, form);
+        successful(self.send_proven("POST", &url, None, request).await)
+    }
+
+    /// Tells the provider what a browser will ask; what the browser has to bring instead. None if
+    /// that is not configured.
+    pub async fn push(&self, fields: &[(&str, &str)]) -> Result<Option<String>, String> {
+        let Some(pushing) = &self.pushing else { return Ok(None) };
+        let url = match &pushing.endpoint {
+            Some(url) => url.clone(),
+            None => {
+                let metadata = self.metadata().await?;
+                let url = metadata.pushed_authorization_request_endpoint.clone();
+                url.ok_or("no endpoint for pushed authorization requests")?
+            }
+        };
+        let request = || self.form(&url, &pushing.auth, fields);
+        let pushed: Pushed = successful(self.send_proven("POST", &url, None, request).await)?;
+        Ok(Some(pushed.request_uri))
     }
 
     /// What the provider tells about a person; None if it tells nothing to anybody.
-    pub async fn userinfo(&self, access_token: &str) -> Result<Option<Value>, String> {
-        let Some(url) = self.metadata().await?.userinfo_endpoint.clone() else { return Ok(None) };
-        successful(outbound::send(self.client.get(url).bearer_auth(access_token)).await).map(Some)
+    pub async fn userinfo(&self, tokens: &Tokens) -> Result<Option<Value>, String> {
+        let url = self.metadata().await?.userinfo_endpoint.clone();
+        let Some((url, token)) = url.zip(tokens.access_token.as_deref()) else { return Ok(None) };
+        let kind = tokens.token_type.as_deref().unwrap_or_default();
+        let reply = if self.dpop.is_some() && kind.eq_ignore_ascii_case("dpop") {
+            let bound = format!("DPoP {token}");
+            let request = || Ok(self.client.get(&url).header(AUTHORIZATION, &bound));
+            self.send_proven("GET", &url, Some(token), request).await
+        } else {
+            outbound::send(self.client.get(&url).bearer_auth(token)).await
+        };
+        successful(reply).map(Some)
     }
 
     /// Makes a token worthless, if the provider can.
@@ -204,34 +243,56 @@ impl Provider {
         else {
             return;
         };
-        if let Err(error) =
-            outbound::send(self.form(url, self.token_auth, &[("token", token)])).await
-        {
+        let revoked = async {
+            let request = self.form(url, &self.token_auth, &[("token", token)])?;
+            outbound::send(request).await
+        };
+        if let Err(error) = revoked.await {
             tracing::warn!(error, "a token could not be revoked");
         }
     }
 
-    fn form(&self, url: &str, auth: Auth, fields: &[(&str, &str)]) -> RequestBuilder {
-        let request = self.client.post(url).header("accept", "application/json");
-        let (id, secret) = (self.client_id.as_str(), self.client_secret.as_deref());
-        let mut fields = fields.to_vec();
-        let request = match (auth, secret) {
-            (Auth::Basic, Some(secret)) => {
-                // Both halves are form-encoded first (RFC 6749, section 2.3.1).
-                let pair = format!("{}:{}", encoded(id), encoded(secret));
-                request.header(AUTHORIZATION, format!("Basic {}", STANDARD.encode(pair)))
-            }
-            (_, secret) => {
-                fields.push(("client_id", id));
-                fields.extend(secret.map(|secret| ("client_secret", secret)));
-                request
-            }
+    /// Sends a request with a proof, and once more if the endpoint wants another one.
+    async fn send_proven(
+        &self,
+        method: &str,
+        url: &str,
+        access_token: Option<&str>,
+        request: impl Fn() -> Result<RequestBuilder, String>,
+    ) -> Result<Reply, String> {
+        let Some(dpop) = &self.dpop else { return outbound::send(request()?).await };
+        let send = async || {
+            let proof = dpop.proof(method, url, access_token)?;
+            outbound::send(request()?.header("dpop", proof)).await
         };
+        let reply = send().await?;
+        let is_new = dpop.note(url, &reply.headers);
+        if reply.status.is_success() || !is_new { Ok(reply) } else { send().await }
+    }
+
+    /// A form in this client's name.
+    fn form(
+        &self,
+        url: &str,
+        auth: &Auth,
+        fields: &[(&str, &str)],
+    ) -> Result<RequestBuilder, String> {
+        let added = auth.added(url)?;
+        let own = added.fields.iter().map(|(name, value)| (*name, value.as_str()));
+        let is_own = |name: &str| added.fields.iter().any(|(own, _)| *own == name);
         let pairs: Vec<String> = fields
             .iter()
+            .copied()
+            .filter(|(name, _)| !is_own(name))
+            .chain(own)
             .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)))
             .collect();
-        request.header("content-type", "application/x-www-form-urlencoded").body(pairs.join("&"))
+        let mut request = self.client.post(url).header("accept", "application/json");
+        if let Some(header) = &added.header {
+            request = request.header(AUTHORIZATION, header);
+        }
+        request = request.header("content-type", "application/x-www-form-urlencoded");
+        Ok(request.body(pairs.join("&")))
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a browser keeps for us: sealed, so that it can neither be read nor made up there.
+//! What a browser keeps for us: sealed, so that it can neither be read nor made up there. With a
+//! [`Shelf`] the session is there, sealed as well, and the browser keeps its number.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chacha20poly1305::{
@@ -9,7 +10,7 @@ use http::HeaderValue;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
-use super::{Identity, Visit, now, settings};
+use super::{Identity, Visit, now, random, settings, shelf::Shelf};
 
 /// Browsers keep about 4096 bytes of one cookie, its name and attributes included.
 const PIECE_BYTES_MAX: usize = 3600;
@@ -38,11 +39,23 @@ pub struct Jar {
     /// Seconds; zero is for ever.
     idling: i64,
     absolute: i64,
+    /// None if browsers keep sessions.
+    shelf: Option<Shelf>,
+}
+
+/// What a browser keeps of a session on a shelf.
+#[derive(Serialize, Deserialize)]
+struct Ticket {
+    id: String,
 }
 
 impl Jar {
     /// `place` separates configurations that have the same secret.
-    pub fn new(config: &settings::Session, place: &str) -> Result<Self, String> {
+    pub fn new(
+        config: &settings::Session,
+        place: &str,
+        shelf: Option<Shelf>,
+    ) -> Result<Self, String> {
         let key = Sha256::new_with_prefix("openid-connect session\0")
             .chain_update(place)
             .chain_update("\0")
@@ -78,15 +91,28 @@ impl Jar {
                 (idling, rolling) => idling.min(rolling),
             },
             absolute: config.absolute_timeout.or(lifetime).unwrap_or(86_400),
+            shelf,
         })
     }
 
     /// The session of a browser, if it has one that is still good.
-    pub fn session(&self, visit: &Visit) -> Option<Session> {
-        let session: Session = self.read(visit, &self.name)?;
+    pub async fn session(&self, visit: &Visit) -> Result<Option<Session>, String> {
+        let session: Option<Session> = match &self.shelf {
+            None => self.read(visit, &self.name),
+            Some(shelf) => match self.ticket(visit) {
+                None => None,
+                Some(id) => shelf.get(&id).await?.and_then(|sealed| self.open(&id, &sealed)),
+            },
+        };
         let over = |limit: i64, since: i64| limit > 0 && now() - since >= limit;
-        (!over(self.idling, session.renewed) && !over(self.absolute, session.began))
-            .then_some(session)
+        Ok(session.filter(|session| {
+            !over(self.idling, session.renewed) && !over(self.absolute, session.began)
+        }))
+    }
+
+    /// The number of a browser's session.
+    fn ticket(&self, visit: &Visit) -> Option<String> {
+        self.read::<Ticket>(visit, &self.name).map(|ticket| ticket.id)
     }
 
     /// Whether the browser should get its cookie anew, so that the session goes on.
@@ -94,9 +120,44 @@ impl Jar {
         self.idling > 0 && now() - session.renewed >= self.idling / 4
     }
 
-    /// Cookies that keep a session. The error says why it cannot be kept.
-    pub fn keep(&self, visit: &Visit, session: &Session) -> Result<Vec<HeaderValue>, String> {
-        self.write(visit, &self.name, session)
+    /// Cookies that keep a session which has begun just now. The error says why it cannot be kept.
+    pub async fn begin(
+        &self,
+        visit: &Visit,
+        session: &Session,
+    ) -> Result<Vec<HeaderValue>, String> {
+        let Some(shelf) = &self.shelf else { return self.write(visit, &self.name, session) };
+        // Nobody goes on with a number that was known before.
+        if let Some(id) = self.ticket(visit) {
+            shelf.remove(&id).await?;
+        }
+        self.shelve(shelf, random(), visit, session).await
+    }
+
+    /// Cookies that keep a session which goes on.
+    pub async fn keep(&self, visit: &Visit, session: &Session) -> Result<Vec<HeaderValue>, String> {
+        let Some(shelf) = &self.shelf else { return self.write(visit, &self.name, session) };
+        let id = self.ticket(visit).ok_or("the session has no number")?;
+        self.shelve(shelf, id, visit, session).await
+    }
+
+    async fn shelve(
+        &self,
+        shelf: &Shelf,
+        id: String,
+        visit: &Visit,
+        session: &Session,
+    ) -> Result<Vec<HeaderValue>, String> {
+        let left = match self.absolute {
+            0 => 0,
+            absolute => (session.began.saturating_add(absolute) - now()).max(1),
+        };
+        let seconds = match (self.idling, left) {
+            (0, other) | (other, 0) => other,
+            (idling, left) => idling.min(left),
+        };
+        shelf.put(&id, &self.seal(&id, session)?, seconds).await?;
+        self.write(visit, &self.name, &Ticket { id })
     }
 
     /// The name of the cookie of a sign-in that is under way.
@@ -114,11 +175,13 @@ impl Jar {
         self.write(visit, &self.underway(), value)
     }
 
-    /// Cookies that end the session and whatever is under way.
-    pub fn clear(&self, visit: &Visit) -> Vec<HeaderValue> {
-        self.clear_pieces(visit, &self.name, 1)
-            .chain(self.clear_pieces(visit, &self.underway(), 1))
-            .collect()
+    /// Ends the session; cookies that end it in the browser too, and whatever is under way.
+    pub async fn clear(&self, visit: &Visit) -> Result<Vec<HeaderValue>, String> {
+        if let Some((shelf, id)) = self.shelf.as_ref().zip(self.ticket(visit)) {
+            shelf.remove(&id).await?;
+        }
+        let session = self.clear_pieces(visit, &self.name, 1);
+        Ok(session.chain(self.clear_pieces(visit, &self.underway(), 1)).collect())
     }
 
     /// Cookies that end what is under way.
@@ -153,11 +216,7 @@ impl Jar {
         name: &str,
         value: &T,
     ) -> Result<Vec<HeaderValue>, String> {
-        let text = serde_json::to_vec(value).map_err(|error| error.to_string())?;
-        let nonce: [u8; NONCE_BYTES] = rand::random();
-        let payload = Payload { msg: &text, aad: name.as_bytes() };
-        let sealed = self.cipher.encrypt(&nonce.into(), payload).map_err(|_| "cannot be sealed")?;
-        let text = URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat());
+        let text = URL_SAFE_NO_PAD.encode(self.seal(name, value)?);
         let count = text.len().div_ceil(PIECE_BYTES_MAX);
         if count > PIECES_MAX {
             return Err(format!("the tokens take more than {PIECES_MAX} cookies"));
@@ -183,7 +242,19 @@ impl Jar {
         for number in 2..=count {
             text.push_str(visit.cookie(&piece(name, number))?);
         }
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        self.open(name, &URL_SAFE_NO_PAD.decode(text).ok()?)
+    }
+
+    /// Seals a value for what has this name.
+    fn seal<T: Serialize>(&self, name: &str, value: &T) -> Result<Vec<u8>, String> {
+        let text = serde_json::to_vec(value).map_err(|error| error.to_string())?;
+        let nonce: [u8; NONCE_BYTES] = rand::random();
+        let payload = Payload { msg: &text, aad: name.as_bytes() };
+        let sealed = self.cipher.encrypt(&nonce.into(), payload).map_err(|_| "cannot be sealed")?;
+        Ok([&nonce[..], &sealed].concat())
+    }
+
+    fn open<T: DeserializeOwned>(&self, name: &str, bytes: &[u8]) -> Option<T> {
         let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>()?;
         let payload = Payload { msg: sealed, aad: name.as_bytes() };
         serde_json::from_slice(&self.cipher.decrypt(&(*nonce).into(), payload).ok()?).ok()
@@ -224,7 +295,7 @@ mod tests {
     fn jar(secret: &str, more: &serde_json::Value) -> Jar {
         let mut config = serde_json::json!({"secret": secret, "storage": "cookie"});
         config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        Jar::new(&serde_json::from_value(config).unwrap(), "client").unwrap()
+        Jar::new(&serde_json::from_value(config).unwrap(), "client", None).unwrap()
     }
 
     fn session(token: usize, age: i64) -> Session {
@@ -232,36 +303,36 @@ mod tests {
         Session { identity, expires: 0, began: now() - age, renewed: now() - age }
     }
 
-    #[test]
-    fn every_length_comes_back_or_is_refused() {
+    #[tokio::test]
+    async fn every_length_comes_back_or_is_refused() {
         let jar = jar("one", &serde_json::json!({}));
         // Where one piece becomes two, and two become three.
         for token in (2400..2700).chain(5100..5400) {
-            let cookies = jar.keep(&visit(&[]), &session(token, 0)).unwrap();
-            let found = jar.session(&visit(&cookies)).unwrap();
+            let cookies = jar.keep(&visit(&[]), &session(token, 0)).await.unwrap();
+            let found = jar.session(&visit(&cookies)).await.unwrap().unwrap();
             assert_eq!(found.identity.access_token.unwrap().len(), token);
         }
-        assert!(jar.keep(&visit(&[]), &session(40_000, 0)).is_err());
+        assert!(jar.keep(&visit(&[]), &session(40_000, 0)).await.is_err());
     }
 
-    #[test]
-    fn pieces_that_are_not_needed_any_more_are_taken_away() {
+    #[tokio::test]
+    async fn pieces_that_are_not_needed_any_more_are_taken_away() {
         let jar = jar("one", &serde_json::json!({}));
-        let large = jar.keep(&visit(&[]), &session(6000, 0)).unwrap();
-        let small = jar.keep(&visit(&large), &session(10, 0)).unwrap();
+        let large = jar.keep(&visit(&[]), &session(6000, 0)).await.unwrap();
+        let small = jar.keep(&visit(&large), &session(10, 0)).await.unwrap();
         let ended = |cookie: &&HeaderValue| cookie.to_str().unwrap().ends_with("; Max-Age=0");
         assert_eq!(small.iter().filter(ended).count(), large.len() - 1);
     }
 
-    #[test]
-    fn only_the_secret_opens_a_session() {
-        let cookies =
-            jar("one", &serde_json::json!({})).keep(&visit(&[]), &session(10, 0)).unwrap();
-        assert!(jar("two", &serde_json::json!({})).session(&visit(&cookies)).is_none());
+    #[tokio::test]
+    async fn only_the_secret_opens_a_session() {
+        let [one, two] = ["one", "two"].map(|secret| jar(secret, &serde_json::json!({})));
+        let cookies = one.keep(&visit(&[]), &session(10, 0)).await.unwrap();
+        assert!(two.session(&visit(&cookies)).await.unwrap().is_none());
     }
 
-    #[test]
-    fn sessions_end_when_they_idle_or_are_too_old() {
+    #[tokio::test]
+    async fn sessions_end_when_they_idle_or_are_too_old() {
         for (settings, age, good) in [
             (serde_json::json!({}), 800, true),
             (serde_json::json!({}), 1000, false),
@@ -277,16 +348,17 @@ mod tests {
             ),
         ] {
             let jar = jar("one", &settings);
-            let cookies = jar.keep(&visit(&[]), &session(10, age)).unwrap();
-            assert_eq!(jar.session(&visit(&cookies)).is_some(), good, "{settings} {age}");
+            let cookies = jar.keep(&visit(&[]), &session(10, age)).await.unwrap();
+            let found = jar.session(&visit(&cookies)).await.unwrap();
+            assert_eq!(found.is_some(), good, "{settings} {age}");
         }
     }
 
-    #[test]
-    fn cookies_have_the_attributes_that_are_configured() {
+    #[tokio::test]
+    async fn cookies_have_the_attributes_that_are_configured() {
         let settings = serde_json::json!({"cookie_name": "n", "cookie_path": "/p",
             "cookie_domain": "d", "cookie_http_only": false, "cookie_same_site": "None"});
-        let cookies = jar("one", &settings).keep(&visit(&[]), &session(10, 0)).unwrap();
+        let cookies = jar("one", &settings).keep(&visit(&[]), &session(10, 0)).await.unwrap();
         let cookie = cookies.first().unwrap().to_str().unwrap();
         assert!(cookie.starts_with("n=1."), "{cookie}");
         assert!(cookie.ends_with("; Path=/p; Domain=d; SameSite=None; Secure"), "{cookie}");

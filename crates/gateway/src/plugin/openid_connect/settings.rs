@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
+use reqwest::{ClientBuilder, NoProxy, Proxy};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+
+use super::{dpop, shelf};
 
 #[derive(Deserialize)]
 pub struct Config {
@@ -33,6 +37,9 @@ pub struct Config {
     pub introspection_endpoint_auth_method: String,
     #[serde(default)]
     pub introspection_addon_headers: Vec<String>,
+    /// Seconds; zero asks as long as no claim says how long an answer holds.
+    pub introspection_interval: i64,
+    pub introspection_expiry_claim: Option<String>,
 
     pub session: Option<Session>,
     pub redirect_uri: Option<String>,
@@ -43,6 +50,18 @@ pub struct Config {
     #[serde(default)]
     pub authorization_params: Map<String, Value>,
     pub token_endpoint_auth_method: String,
+    /// Of the kind that the algorithm needs, whatever its name says.
+    pub client_rsa_private_key: Option<String>,
+    pub client_rsa_private_key_id: Option<String>,
+    pub client_jwt_assertion_alg: Option<String>,
+    pub client_jwt_assertion_audience: Option<String>,
+    /// Seconds.
+    pub client_jwt_assertion_expires_in: i64,
+    pub par: Option<Par>,
+    pub dpop: Option<dpop::Settings>,
+    pub accept_none_alg: bool,
+    /// Seconds.
+    pub refresh_session_interval: Option<i64>,
     pub use_pkce: bool,
     pub use_nonce: bool,
     pub force_reauthorize: bool,
@@ -58,18 +77,25 @@ pub struct Config {
     pub set_refresh_token_header: bool,
     pub set_userinfo_header: bool,
 
-    accept_none_alg: bool,
-    dpop: Option<Switch>,
-    par: Option<Switch>,
-    proxy_opts: Option<Value>,
-    refresh_session_interval: Option<i64>,
-    client_rsa_private_key: Option<String>,
-    introspection_expiry_claim: Option<String>,
+    pub proxy_opts: Option<ProxyOpts>,
 }
 
+/// Telling the provider beforehand what a browser will ask (RFC 9126).
 #[derive(Deserialize)]
-struct Switch {
-    enabled: bool,
+pub struct Par {
+    pub enabled: bool,
+    pub endpoint: Option<String>,
+    pub endpoint_auth_method: Option<String>,
+}
+
+/// Proxies on the way to the provider.
+#[derive(Deserialize)]
+pub struct ProxyOpts {
+    http_proxy: Option<String>,
+    http_proxy_authorization: Option<String>,
+    https_proxy: Option<String>,
+    https_proxy_authorization: Option<String>,
+    no_proxy: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -96,7 +122,8 @@ pub struct Audience {
 #[derive(Deserialize)]
 pub struct Session {
     pub secret: String,
-    storage: String,
+    pub storage: String,
+    pub redis: Option<shelf::Settings>,
     pub cookie_name: Option<String>,
     pub cookie_path: Option<String>,
     pub cookie_domain: Option<String>,
@@ -116,38 +143,6 @@ pub struct Lifetime {
 }
 
 impl Config {
-    /// Says what is missing, and what is asked for that this gateway does not do.
-    pub fn check(&self) -> Result<(), String> {
-        let is_on = |switch: &Option<Switch>| switch.as_ref().is_some_and(|switch| switch.enabled);
-        let local = self.public_key.is_some() || self.use_jwks;
-        let secret = self.client_secret.is_some();
-        let redis = self.session.as_ref().is_some_and(|session| session.storage != "cookie");
-        for (wrong, reason) in [
-            (!self.bearer_only && self.session.is_none(), "`session` is required"),
-            (self.bearer_only && !local && !secret, "`client_secret` is required"),
-            (!self.bearer_only && !self.use_pkce && !secret, "`client_secret` is required"),
-            (redis, "sessions in redis are not supported: use `cookie`"),
-            (is_on(&self.dpop), "`dpop` is not supported"),
-            (is_on(&self.par), "`par` is not supported"),
-            (self.proxy_opts.is_some(), "`proxy_opts` is not supported"),
-            (self.accept_none_alg, "`accept_none_alg` is not supported"),
-            (
-                self.refresh_session_interval.is_some(),
-                "`refresh_session_interval` is not supported",
-            ),
-            (self.client_rsa_private_key.is_some(), "`client_rsa_private_key` is not supported"),
-            (
-                self.introspection_expiry_claim.is_some(),
-                "`introspection_expiry_claim` is not supported: nothing is cached",
-            ),
-        ] {
-            if wrong {
-                return Err(reason.to_owned());
-            }
-        }
-        Ok(())
-    }
-
     /// The longest that the provider may take for one answer.
     pub fn timeout(&self) -> Duration {
         if self.timeout >= 1000 && self.timeout.is_multiple_of(1000) {
@@ -155,5 +150,29 @@ impl Config {
         } else {
             Duration::from_secs(self.timeout)
         }
+    }
+}
+
+impl ProxyOpts {
+    /// Sends what a client asks by these proxies.
+    pub fn apply(&self, mut client: ClientBuilder) -> Result<ClientBuilder, String> {
+        let direct = self.no_proxy.as_deref().and_then(NoProxy::from_string);
+        for (field, url, authorization) in [
+            ("http_proxy", &self.http_proxy, &self.http_proxy_authorization),
+            ("https_proxy", &self.https_proxy, &self.https_proxy_authorization),
+        ] {
+            let Some(url) = url else { continue };
+            let made = if field == "http_proxy" { Proxy::http(url) } else { Proxy::https(url) };
+            let made = made.map_err(|error| format!("`proxy_opts.{field}`: {error}"))?;
+            let mut proxy = made.no_proxy(direct.clone());
+            if let Some(authorization) = authorization {
+                let value = HeaderValue::try_from(authorization).map_err(|_| {
+                    format!("`proxy_opts.{field}_authorization` does not fit into a header")
+                })?;
+                proxy = proxy.custom_http_auth(value);
+            }
+            client = client.proxy(proxy);
+        }
+        Ok(client)
     }
 }

@@ -17,13 +17,16 @@ use super::{
     bearer::{Trust, names},
     now,
     provider::{Provider, Tokens, encoded},
+    random,
     session::{Jar, Session},
     settings::Config,
+    shelf::Shelf,
 };
 use crate::{
     answer::Answer,
     plugin::{
         jwt::{Family, Token},
+        redis::Stores,
         url,
     },
 };
@@ -34,6 +37,9 @@ const CALLBACK: &str = "/.apisix/redirect";
 const EXPIRES_IN: i64 = 3600;
 /// How long a browser may take at the provider; seconds.
 const UNDERWAY: i64 = 3600;
+/// What a provider says that has nobody to ask (OpenID Connect Core, section 3.1.2.6).
+const NEEDS_SOMEBODY: [&str; 4] =
+    ["login_required", "interaction_required", "consent_required", "account_selection_required"];
 /// How often a sign-in that went wrong is begun anew.
 const REPEATS_MAX: u8 = 3;
 
@@ -51,6 +57,10 @@ pub struct SignIn {
     use_nonce: bool,
     force: bool,
     renew: bool,
+    /// After how many seconds the provider is asked whether the browser is still signed in there.
+    refresh: Option<i64>,
+    /// Whether ID tokens will do that nobody has signed: they come from the provider itself.
+    accepts_unsigned: bool,
     expires_in: i64,
     leeway: i64,
     wants_userinfo: bool,
@@ -75,17 +85,22 @@ struct Departure {
     /// Seconds of the Unix clock.
     until: i64,
     repeats: u8,
+    /// Whether the provider was told not to ask anybody.
+    #[serde(default)]
+    silent: bool,
 }
 
 impl SignIn {
-    pub fn new(config: &Config) -> Result<Self, String> {
+    pub fn new(config: &Config, stores: &Stores) -> Result<Self, String> {
         let session = config.session.as_ref().ok_or("`session` is required")?;
+        let shelf = session.redis.as_ref().filter(|_| session.storage == "redis");
+        let shelf = shelf.map(|settings| Shelf::new(settings, stores)).transpose()?;
         let param = |(name, value): (&String, &Value)| match value {
             Value::String(text) => (name.clone(), text.clone()),
             other => (name.clone(), other.to_string()),
         };
         Ok(Self {
-            jar: Jar::new(session, &config.client_id)?,
+            jar: Jar::new(session, &config.client_id, shelf)?,
             trust: Trust::new(config)?,
             scope: config.scope.clone(),
             params: config.authorization_params.iter().map(param).collect(),
@@ -102,6 +117,8 @@ impl SignIn {
             use_nonce: config.use_nonce,
             force: config.force_reauthorize,
             renew: config.renew_access_token_on_expiry,
+            refresh: config.refresh_session_interval,
+            accepts_unsigned: config.accept_none_alg,
             expires_in: config.access_token_expires_in.unwrap_or(EXPIRES_IN),
             leeway: config.access_token_expires_leeway,
             wants_userinfo: config.set_userinfo_header,
@@ -123,9 +140,12 @@ impl SignIn {
     }
 
     async fn known(&self, party: &Party, visit: &Visit) -> Result<Outcome, String> {
-        let Some(mut session) = self.jar.session(visit).filter(|_| !self.force) else {
-            return self.unknown(&party.provider, visit).await;
-        };
+        let session = self.jar.session(visit).await?.filter(|_| !self.force);
+        let Some(mut session) = session else { return self.unknown(&party.provider, visit).await };
+        let is_stale = self.refresh.is_some_and(|seconds| now() - session.began >= seconds);
+        if is_stale && visit.is_get {
+            return self.send_away(&party.provider, visit, true).await;
+        }
         let expired = self.renew && now() >= session.expires.saturating_sub(self.leeway);
         if expired && let Err(error) = self.renew(&party.provider, &mut session).await {
             tracing::debug!(error, "a session could not be renewed");
@@ -136,7 +156,7 @@ impl SignIn {
         }
         let cookies = if expired || self.jar.is_ageing(&session) {
             session.renewed = now();
-            self.jar.keep(visit, &session)?
+            self.jar.keep(visit, &session).await?
         } else {
             Vec::new()
         };
@@ -147,7 +167,7 @@ impl SignIn {
         match self.unauthenticated {
             Action::Pass => Ok(Outcome::Unknown),
             Action::Deny => Ok(Outcome::refused(Answer::page(StatusCode::UNAUTHORIZED))),
-            Action::SignIn => self.send_away(provider, visit).await,
+            Action::SignIn => self.send_away(provider, visit, false).await,
         }
     }
 
@@ -172,7 +192,13 @@ impl SignIn {
         }
     }
 
-    async fn send_away(&self, provider: &Provider, visit: &Visit) -> Result<Outcome, String> {
+    /// `silent` is whether the provider may not ask anybody.
+    async fn send_away(
+        &self,
+        provider: &Provider,
+        visit: &Visit,
+        silent: bool,
+    ) -> Result<Outcome, String> {
         let endpoint = provider.metadata().await?.authorization_endpoint.clone();
         let mut url = parsed(&endpoint.ok_or("the provider has no authorization endpoint")?)?;
         let earlier: Option<Departure> = self.jar.departure(visit);
@@ -184,25 +210,47 @@ impl SignIn {
             target: visit.uri.clone(),
             until: now().saturating_add(UNDERWAY),
             repeats: earlier.map_or(0, |departure| departure.repeats),
+            silent,
         };
-        let mut query = url.query_pairs_mut();
-        query
-            .append_pair("response_type", "code")
-            .append_pair("client_id", &provider.client_id)
-            .append_pair("redirect_uri", &departure.redirect_uri)
-            .append_pair("scope", &self.scope)
-            .append_pair("state", &departure.state);
+        let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(&departure.verifier));
+        let asked = self.asked(provider, &departure, &challenge);
+        match provider.push(&asked).await? {
+            None => url.query_pairs_mut().extend_pairs(&asked),
+            Some(pushed) => url
+                .query_pairs_mut()
+                .append_pair("client_id", &provider.client_id)
+                .append_pair("request_uri", &pushed),
+        };
+        redirect(url.as_str(), self.jar.note(visit, &departure)?)
+    }
+
+    /// What the provider is asked (OpenID Connect Core, section 3.1.2.1).
+    fn asked<'a>(
+        &'a self,
+        provider: &'a Provider,
+        departure: &'a Departure,
+        challenge: &'a str,
+    ) -> Vec<(&'a str, &'a str)> {
+        let mut asked = vec![
+            ("response_type", "code"),
+            ("client_id", &*provider.client_id),
+            ("redirect_uri", &*departure.redirect_uri),
+            ("scope", &*self.scope),
+            ("state", &*departure.state),
+        ];
         if self.use_nonce {
-            query.append_pair("nonce", &departure.nonce);
+            asked.push(("nonce", &departure.nonce));
         }
         if self.use_pkce {
-            let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(&departure.verifier));
-            query.append_pair("code_challenge", &challenge);
-            query.append_pair("code_challenge_method", "S256");
+            asked.push(("code_challenge", challenge));
+            asked.push(("code_challenge_method", "S256"));
         }
-        query.extend_pairs(&self.params);
-        drop(query);
-        redirect(url.as_str(), self.jar.note(visit, &departure)?)
+        let params = self.params.iter().map(|(name, value)| (&**name, &**value));
+        asked.extend(params.filter(|(name, _)| !departure.silent || *name != "prompt"));
+        if departure.silent {
+            asked.push(("prompt", "none"));
+        }
+        asked
     }
 
     async fn come_back(&self, provider: &Provider, visit: &Visit) -> Result<Outcome, String> {
@@ -217,6 +265,11 @@ impl SignIn {
             return self.repeat(visit, departure);
         }
         if let Some(error) = error {
+            if departure.silent && NEEDS_SOMEBODY.contains(&&*error) {
+                // The session is over there, so it is over here.
+                let target = format!("{}{}", visit.origin, departure.target);
+                return redirect(&target, self.jar.clear(visit).await?);
+            }
             return Err(format!("the provider says `{error}`"));
         }
         let code = argument("code").ok_or("the provider sent no code")?;
@@ -231,7 +284,7 @@ impl SignIn {
         let tokens = provider.tokens(&form).await?;
         let nonce = self.use_nonce.then_some(departure.nonce.as_str());
         let session = self.begin(provider, tokens, nonce).await?;
-        let mut cookies = self.jar.keep(visit, &session)?;
+        let mut cookies = self.jar.begin(visit, &session).await?;
         cookies.extend(self.jar.clear_departure(visit));
         redirect(&format!("{}{}", visit.origin, departure.target), cookies)
     }
@@ -255,8 +308,8 @@ impl SignIn {
         let id_token = tokens.id_token.as_deref().ok_or("the provider sent no ID token")?;
         let claims = self.claims(provider, id_token, nonce).await?;
         let mut userinfo = None;
-        if let Some(access_token) = tokens.access_token.as_deref().filter(|_| self.wants_userinfo) {
-            userinfo = provider.userinfo(access_token).await?;
+        if self.wants_userinfo {
+            userinfo = provider.userinfo(&tokens).await?;
             let subject = userinfo.as_ref().map(|info| info.get("sub"));
             if subject.is_some_and(|subject| subject != claims.get("sub")) {
                 return Err("the provider described another person".to_owned());
@@ -286,13 +339,17 @@ impl SignIn {
         nonce: Option<&str>,
     ) -> Result<Value, String> {
         let token = Token::parse(text).ok_or("the ID token is not a JWT")?;
-        let algorithm = self.trust.algorithm(&token)?;
-        let key = if algorithm.family() == Family::Secret {
-            provider.shared_key().ok_or("the ID token is signed with a secret nobody has")?
+        if self.accepts_unsigned && token.is_unsigned() {
+            self.trust.check_unsigned(&token)?;
         } else {
-            provider.key(&token, algorithm).await?
-        };
-        self.trust.check(&token, &key, algorithm)?;
+            let algorithm = self.trust.algorithm(&token)?;
+            let key = if algorithm.family() == Family::Secret {
+                provider.shared_key().ok_or("the ID token is signed with a secret nobody has")?
+            } else {
+                provider.key(&token, algorithm).await?
+            };
+            self.trust.check(&token, &key, algorithm)?;
+        }
         let issuer = provider.metadata().await?.issuer.clone();
         let claims = Value::Object(token.claims().clone());
         let audience = claims.get("aud").is_some_and(|aud| names(aud, &provider.client_id));
@@ -335,13 +392,14 @@ impl SignIn {
         let Ok(metadata) = provider.metadata().await else {
             return Ok(Outcome::refused(Answer::page(StatusCode::SERVICE_UNAVAILABLE)));
         };
-        let identity = self.jar.session(visit).map(|session| session.identity).unwrap_or_default();
+        let session = self.jar.session(visit).await?;
+        let identity = session.map(|session| session.identity).unwrap_or_default();
         if self.revoke {
             for token in [&identity.refresh_token, &identity.access_token].into_iter().flatten() {
                 provider.revoke(token).await;
             }
         }
-        let cookies = self.jar.clear(visit);
+        let cookies = self.jar.clear(visit).await?;
         let Some(endpoint) = &metadata.end_session_endpoint else {
             return match &self.after_logout {
                 Some(url) => redirect(url, cookies),
@@ -401,9 +459,4 @@ fn with(answer: Answer, cookies: Vec<HeaderValue>) -> Answer {
 
 fn parsed(url: &str) -> Result<Url, String> {
     Url::parse(url).map_err(|error| format!("`{url}` is not a URL: {error}"))
-}
-
-/// A text that nobody guesses.
-fn random() -> String {
-    URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
 }

@@ -2,6 +2,8 @@
 //! that does what real ones must not.
 
 mod bearer;
+mod clients;
+mod sessions;
 mod sign_in;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -57,20 +59,53 @@ async fn what_cannot_be_run_closes_the_route_and_says_why() {
     let origin = Origin::start("one").await;
     let rig = Rig::start(&[]).await;
     let session = json!({"secret": SECRET});
+    let signing = |algorithm: &str| {
+        json!({"session": session, "token_endpoint_auth_method": "private_key_jwt",
+            "client_rsa_private_key": RSA_PRIVATE, "client_jwt_assertion_alg": algorithm})
+    };
+    let other_key = json!({"kty": "OKP", "crv": "Ed25519", "x": "AA"});
     for (settings, reason) in [
-        (json!({}), "`session` is required"),
         (
-            json!({"session": session, "dpop": {"enabled": true, "private_key": "k", "public_jwk": {}}}),
-            "`dpop` is not supported",
+            json!({}),
+            "`session` is required unless `bearer_only` is true, for example \
+             {\"secret\":\"at least sixteen characters\"}",
         ),
-        (json!({"session": session, "par": {"enabled": true}}), "`par` is not supported"),
+        (
+            json!({"session": session, "dpop": {"enabled": true, "private_key": RSA_PRIVATE,
+                "public_jwk": {}}}),
+            "`dpop.private_key` is not a PEM private key for ES256",
+        ),
+        (
+            json!({"session": session, "dpop": {"enabled": true, "private_key": RSA_PRIVATE,
+                "signing_alg": "PS256", "public_jwk": other_key}}),
+            "`dpop.public_jwk` is not the public key of `dpop.private_key`",
+        ),
         (
             json!({"session": session, "token_endpoint_auth_method": "private_key_jwt"}),
-            "`token_endpoint_auth_method`: `private_key_jwt` is not supported",
+            "`client_rsa_private_key` is required for private_key_jwt",
+        ),
+        (signing("ES256"), "`client_rsa_private_key` is not a PEM private key for ES256"),
+        (signing("HS256"), "`client_rsa_private_key` is not a PEM private key for HS256"),
+        (
+            json!({"session": session, "token_endpoint_auth_method": "client_secret_jwt",
+                "client_jwt_assertion_alg": "RS256"}),
+            "`client_jwt_assertion_alg`: client_secret_jwt needs HS256 or HS512",
         ),
         (
-            json!({"session": {"secret": SECRET, "storage": "redis", "redis": {}}}),
-            "sessions in redis are not supported: use `cookie`",
+            json!({"session": session, "token_endpoint_auth_method": "none"}),
+            "`token_endpoint_auth_method` must be one of client_secret_basic, client_secret_post, \
+             client_secret_jwt, private_key_jwt, for example \"client_secret_basic\"",
+        ),
+        (
+            json!({"session": {"secret": SECRET, "storage": "redis",
+                "redis": {"server_name": "redis.example.com"}}}),
+            "`session.redis.server_name` must not be given, as `host` is the name that the \
+             certificate has to have",
+        ),
+        (
+            json!({"bearer_only": true, "use_jwks": true, "accept_none_alg": true}),
+            "`accept_none_alg` must not be true together with `public_key` or `use_jwks`, as anybody \
+             could make such a token, for example false",
         ),
         (
             json!({"bearer_only": true, "public_key": "no key"}),

@@ -81,7 +81,7 @@ async fn a_browser_signs_in_at_a_real_provider_and_out_again() {
 }
 
 /// What a stand-in provider answers at its token endpoint, with an ID token for these claims.
-type Answers = Arc<dyn Fn(&str) -> Value + Send + Sync>;
+pub type Answers = Arc<dyn Fn(&str) -> Value + Send + Sync>;
 
 /// A provider that signs ID tokens with the client's secret.
 async fn provider(tokens: Answers) -> StandIn {
@@ -100,7 +100,8 @@ async fn provider(tokens: Answers) -> StandIn {
     .await
 }
 
-fn id_token(more: &Value) -> String {
+/// An ID token that the client's secret has signed.
+pub fn id_token(more: &Value) -> String {
     let mut claims =
         json!({"iss": "me", "aud": CLIENT_ID, "sub": "jack", "iat": now(), "exp": now() + 60});
     claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -109,7 +110,7 @@ fn id_token(more: &Value) -> String {
 }
 
 /// A gateway that sends browsers to a stand-in.
-async fn rig(origin: &Origin, tokens: Answers, more: &Value) -> (Rig, StandIn) {
+pub async fn rig(origin: &Origin, tokens: Answers, more: &Value) -> (Rig, StandIn) {
     let provider = provider(tokens).await;
     let mut settings = json!({"session": {"secret": SECRET}});
     settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -119,7 +120,7 @@ async fn rig(origin: &Origin, tokens: Answers, more: &Value) -> (Rig, StandIn) {
 }
 
 /// Leaves for the provider from a page; the state that it has to bring back.
-async fn leave(rig: &Rig, browser: &mut Browser, page: &str) -> String {
+pub async fn leave(rig: &Rig, browser: &mut Browser, page: &str) -> String {
     let away = browser.get(&rig.gateway.url(page)).await;
     assert_eq!(away.status(), 302);
     let location = header(&away, "location");
