@@ -15,6 +15,7 @@ mod cors;
 pub mod counter;
 mod csrf;
 mod datadog;
+mod decoding;
 mod delayed;
 mod echo;
 mod fault_injection;
@@ -83,6 +84,7 @@ pub use networks::Networks;
 pub use opentelemetry::Exported;
 pub(crate) use proxy_mirror::Copies;
 pub use request_id::Id as RequestId;
+pub(crate) use response_rewrite::Codings;
 
 use std::{any::Any, sync::Arc, time::Duration};
 

@@ -1,23 +1,25 @@
 //! response-rewrite: another status, other headers or another body, whoever made the response.
 //!
-//! To be able to read bodies, a configuration with `filters` asks the upstream for one that is
-//! not compressed. A body that comes compressed all the same is passed on as it is.
+//! `filters` read a body that is compressed with gzip or brotli, and it goes on plain; gzip and brotli
+//! of the same chain may compress it again. The upstream is offered no other coding, so that there is
+//! none that cannot be read. What comes in one all the same is passed on as it is, and logged.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use gantry_routing::expr::Expr;
 use http::{
     StatusCode,
-    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING},
+    header::{ACCEPT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING},
 };
 use pingora::http::{RequestHeader, ResponseHeader};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Flow, Kind, Place, Plugin, body, config, headers::Changes, identity, substitution::Substitution,
+    Flow, Kind, Place, Plugin, body, config, decoding::Decoder, headers::Changes, identity,
+    substitution::Substitution,
 };
 use crate::exchange::{Exchange, Facts};
 
@@ -67,7 +69,39 @@ enum Body {
 /// The bodies being rewritten, left in [`Exchange::notes`] by the header phase: one per
 /// configuration, because a global rule and a route may both rewrite.
 #[derive(Clone, Default)]
-struct Pending(Vec<(usize, BytesMut)>);
+struct Pending(Vec<(usize, Rewriting)>);
+
+#[derive(Clone)]
+enum Rewriting {
+    Replaced,
+    Filtered(Arc<Mutex<Decoder>>),
+}
+
+/// Left in [`Exchange::notes`] if the response's body shall be read here.
+#[derive(Clone)]
+pub struct Codings;
+
+impl Codings {
+    /// Offers the upstream only codings that can be taken off again. The client's own words stay, for
+    /// whoever compresses the response.
+    pub fn head(exchange: &Exchange, request: &mut RequestHeader) {
+        if exchange.notes.get::<Self>().is_none() {
+            return;
+        }
+        let lines = request.headers.get_all(ACCEPT_ENCODING).iter();
+        let items = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
+        let readable = items.map(str::trim).filter(|item| {
+            let name = item.split(';').next().unwrap_or("").trim();
+            Decoder::CODINGS.iter().any(|coding| coding.eq_ignore_ascii_case(name))
+        });
+        let readable = readable.collect::<Vec<_>>().join(", ");
+        request.remove_header(&ACCEPT_ENCODING);
+        if !readable.is_empty() {
+            // Fails only if the header map is full; then nothing is offered.
+            let _ = request.insert_header(ACCEPT_ENCODING, readable);
+        }
+    }
+}
 
 impl ResponseRewrite {
     fn compile(value: &Value, _place: &Place<'_>) -> Result<Arc<dyn Plugin>, String> {
@@ -95,15 +129,21 @@ impl ResponseRewrite {
         }))
     }
 
-    /// A response without a body stays so. A body that is not plain cannot be filtered.
-    fn takes_body(&self, response: &ResponseHeader) -> bool {
-        let bodiless = body::is_absent(response);
+    /// What is to be done with the body of this response. A response without a body stays so. A body
+    /// in a coding nobody knows here cannot be filtered.
+    fn rewriting(&self, response: &ResponseHeader) -> Option<Rewriting> {
+        if body::is_absent(response) {
+            return None;
+        }
         match self.body {
-            Body::Kept => false,
-            Body::Replaced(_) => !bodiless,
-            Body::Filtered { .. } => {
-                let encoding = response.headers.get(CONTENT_ENCODING);
-                !bodiless && encoding.is_none_or(|encoding| encoding == "identity")
+            Body::Kept => None,
+            Body::Replaced(_) => Some(Rewriting::Replaced),
+            Body::Filtered { size_max, .. } => {
+                let decoder = Decoder::of(&response.headers, size_max);
+                if decoder.is_none() {
+                    tracing::warn!("a response is not filtered, its coding cannot be read");
+                }
+                Some(Rewriting::Filtered(Arc::new(Mutex::new(decoder?))))
             }
         }
     }
@@ -122,9 +162,9 @@ impl ResponseRewrite {
 }
 
 impl Plugin for ResponseRewrite {
-    fn rewrite(&self, _exchange: &mut Exchange, request: &mut RequestHeader) -> Flow {
+    fn rewrite(&self, exchange: &mut Exchange, _request: &mut RequestHeader) -> Flow {
         if matches!(self.body, Body::Filtered { .. }) {
-            request.remove_header(&ACCEPT_ENCODING);
+            exchange.notes.insert(Codings);
         }
         Flow::Next
     }
@@ -144,10 +184,10 @@ impl Plugin for ResponseRewrite {
             // A `StatusCode` is always taken.
             let _ = response.set_status(status);
         }
-        if self.takes_body(response) {
+        if let Some(rewriting) = self.rewriting(response) {
             self.frame(exchange, request, response);
             let pending = exchange.notes.get_or_insert_default::<Pending>();
-            pending.0.push((identity(self), BytesMut::new()));
+            pending.0.push((identity(self), rewriting));
         }
         changes.apply(response);
     }
@@ -162,39 +202,55 @@ impl Plugin for ResponseRewrite {
     }
 
     fn response_body(&self, exchange: &mut Exchange, body: &mut Option<Bytes>, end: bool) {
-        let Some(Pending(pending)) = exchange.notes.get_mut() else { return };
-        let mine = |(owner, _): &&mut (usize, BytesMut)| *owner == identity(self);
-        let Some((_, buffer)) = pending.iter_mut().find(mine) else { return };
-        let chunk = body.take();
-        match &self.body {
-            Body::Kept => *body = chunk,
-            Body::Replaced(text) => *body = end.then(|| text.clone()),
-            Body::Filtered { filters, size_max } => {
-                let chunk = chunk.unwrap_or_default();
-                let room = size_max.saturating_sub(buffer.len()).min(chunk.len());
-                buffer.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
-                *body = end.then(|| filtered(std::mem::take(buffer).freeze(), filters));
+        let Some(Pending(pending)) = exchange.notes.get() else { return };
+        let mine = |(owner, _): &&(usize, Rewriting)| *owner == identity(self);
+        match (&self.body, pending.iter().find(mine)) {
+            (Body::Replaced(text), Some(_)) => *body = end.then(|| text.clone()),
+            (Body::Filtered { filters, .. }, Some((_, Rewriting::Filtered(decoder)))) => {
+                let mut decoder = decoder.lock().unwrap_or_else(PoisonError::into_inner);
+                decoder.push(&body.take().unwrap_or_default());
+                *body = end.then(|| filtered(decoder.finish(), filters));
             }
+            _ => {}
         }
     }
 }
 
-/// A body that is not text, or a search that gives up, leaves everything as it was.
+/// A search that gives up leaves everything as it was. What is not UTF-8 is read byte by byte, as
+/// ISO 8859-1 is.
 fn filtered(body: Bytes, filters: &[(Scope, Substitution)]) -> Bytes {
-    let Ok(text) = std::str::from_utf8(&body) else { return body };
-    let mut text = text.to_owned();
+    match std::str::from_utf8(&body) {
+        Ok(text) => substituted(text.to_owned(), filters).map_or(body.clone(), Bytes::from),
+        Err(_) => {
+            let text = body.iter().copied().map(char::from).collect();
+            let changed = substituted(text, filters);
+            changed.map_or(body.clone(), |text| bytes_of(&text).into())
+        }
+    }
+}
+
+/// The bytes of a text that was read byte by byte; what a replacement adds beyond that is UTF-8.
+fn bytes_of(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    for char in text.chars() {
+        match u8::try_from(char) {
+            Ok(byte) => bytes.push(byte),
+            Err(_) => bytes.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    bytes
+}
+
+/// None if a search gave up.
+fn substituted(mut text: String, filters: &[(Scope, Substitution)]) -> Option<String> {
     for (scope, filter) in filters {
         let changed = match scope {
             Scope::Once => filter.first(&text),
             Scope::Global => filter.all(&text).map(Some),
         };
-        match changed {
-            Ok(Some(changed)) => text = changed,
-            Ok(None) => {}
-            Err(_) => return body,
-        }
+        text = changed.ok()?.unwrap_or(text);
     }
-    text.into()
+    Some(text)
 }
 
 #[cfg(test)]
@@ -212,8 +268,9 @@ mod tests {
     }
 
     #[test]
-    fn bodies_that_are_no_text_stay() {
-        let body = Bytes::from_static(&[0xff, b'a']);
-        assert_eq!(filtered(body.clone(), &[filter(Scope::Once, "a", "b")]), body);
+    fn bodies_that_are_no_text_are_filtered_byte_by_byte() {
+        let body = Bytes::from_static(b"\xe9t\xe9 secret");
+        let changed = filtered(body, &[filter(Scope::Once, "secret", "\u{20ac}")]);
+        assert_eq!(changed, &b"\xe9t\xe9 \xe2\x82\xac"[..]);
     }
 }

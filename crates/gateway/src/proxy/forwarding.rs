@@ -17,7 +17,7 @@ use pingora::{
 
 use crate::{
     exchange::{Attempts, Exchange, Facts},
-    plugin::{BodyLimit, Copies, GrpcWebCall},
+    plugin::{BodyLimit, Codings, Copies, GrpcWebCall},
     request::{self, X_FORWARDED_FOR, X_REAL_IP},
     snapshot::NoUpstream,
     upstream::{
@@ -194,6 +194,7 @@ pub fn dress(request: &mut RequestHeader, exchange: &mut Exchange, bodiless: boo
         })?;
         request.set_uri(uri);
     }
+    Codings::head(exchange, request);
     Copies::head(exchange, request, bodiless);
     GrpcWebCall::head(exchange, request)
 }

@@ -169,6 +169,65 @@ async fn others_change_the_plain_body_and_answers_of_our_own_are_compressed() {
 }
 
 #[tokio::test]
+async fn filters_read_compressed_bodies_of_upstreams() {
+    let rig = Rig::start(&[]).await;
+    let this = rig.gateway.bound.http.unwrap();
+    let compressed = json!({"mocking": {"response_example": "a secret, and one more secret"},
+        "gzip": {"types": "*", "min_length": 1}, "brotli": {"types": "*", "min_length": 1}});
+    let filters = json!({"filters": [{"regex": "secret", "replace": "***", "scope": "global"}]});
+    let only_200 = json!({"filters": filters["filters"], "vars": [["status", "==", 404]]});
+    let gzip = json!({"types": "*", "min_length": 1});
+    let inner = |uri: &str| json!({"uri": uri});
+    for (id, uri, plugins) in [
+        ("1", "/inner", compressed),
+        ("2", "/plain", json!({"proxy-rewrite": inner("/inner"), "response-rewrite": filters})),
+        (
+            "3",
+            "/again",
+            json!({"proxy-rewrite": inner("/inner"), "response-rewrite": filters,
+            "gzip": gzip}),
+        ),
+        ("4", "/not", json!({"proxy-rewrite": inner("/inner"), "response-rewrite": only_200})),
+    ] {
+        let mut route = route(uri, this);
+        route["plugins"] = plugins;
+        rig.put(&format!("routes/{id}"), &route).await;
+    }
+    let filtered = "a ***, and one more ***";
+    for accept in ["gzip", "br", "zstd, deflate", "identity"] {
+        let (head, body) = get(&rig, "/plain", accept).await;
+        assert!(!head.contains("content-encoding"), "{accept}: {head}");
+        assert_eq!(String::from_utf8(body).unwrap(), filtered, "{accept}");
+    }
+    let (head, body) = get(&rig, "/again", "gzip").await;
+    assert!(head.contains("content-encoding: gzip\r\n"), "{head}");
+    assert_eq!(gunzip(&body), filtered);
+    let (head, body) = get(&rig, "/not", "br").await;
+    assert!(head.contains("content-encoding: br\r\n"), "{head}");
+    assert_eq!(unbrotli(&body), "a secret, and one more secret");
+}
+
+#[tokio::test]
+async fn upstreams_are_offered_what_filters_can_read() {
+    let origin = Origin::start("one").await;
+    let filters = json!({"response-rewrite": {"filters": [{"regex": "a", "replace": "a"}]}});
+    let rig = Rig::start(&[
+        ("routes/1", with("/filters", &origin, filters)),
+        ("routes/2", with("/none", &origin, json!({}))),
+    ])
+    .await;
+    for (path, accept, seen) in [
+        ("/none", "zstd, br;q=0.5", json!("zstd, br;q=0.5")),
+        ("/filters", "zstd, br;q=0.5, *", json!("br;q=0.5")),
+        ("/filters", "zstd", Value::Null),
+    ] {
+        let (_, body) = get(&rig, path, accept).await;
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["headers"]["accept-encoding"], seen, "{path} {accept}");
+    }
+}
+
+#[tokio::test]
 async fn every_piece_goes_on_at_once() {
     for (plugin, accept) in [("gzip", "gzip"), ("brotli", "br")] {
         let (address, pieces) = origin(

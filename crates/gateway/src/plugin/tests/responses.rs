@@ -130,7 +130,7 @@ fn filters_see_the_whole_body() {
     let mut exchange = exchange();
     let mut request = request("/", &[("accept-encoding", "gzip")]);
     rewrite(&plugin, &mut exchange, &mut request);
-    assert!(!request.headers.contains_key("accept-encoding"));
+    assert!(request.headers.contains_key("accept-encoding"), "gzip and logs still want to know");
     response(&plugin, &mut exchange, &request);
     let mut sent = Vec::new();
     for (piece, end) in [("hel", false), ("lo a, hello b", false), ("", true)] {
