@@ -1,4 +1,9 @@
 //! cors: answers preflights before anything else and says on every response who may read it.
+//!
+//! Who may is asked of the metadata's lists first, then of the patterns, or of `allow_origins` if there
+//! are none. `Vary: Origin` is there whenever the answer depends on the origin; APISIX leaves it out
+//! where `allow_origins` is `*` beside a list or a pattern, and a cache may then tell one client what
+//! another was told.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -63,8 +68,10 @@ enum Origins {
     Anybody,
     List(Vec<String>),
     Patterns(Vec<Regex>),
-    /// Any of these.
-    Either(Vec<Origins>),
+    /// Whoever asks and is one of these.
+    Members(Vec<Origins>),
+    /// The first of these that has an answer.
+    First(Vec<Origins>),
 }
 
 /// What the client said, left in [`Exchange::notes`] because later plugins may change it.
@@ -119,18 +126,19 @@ fn fixed(config: &Config) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
 }
 
 fn origins(config: &Config, metadata: &Metadata) -> Result<Origins, String> {
+    let mut first = Vec::new();
     if let Some(names) = &config.allow_origins_by_metadata {
         let listed = names.iter().filter_map(|name| metadata.allow_origins.get(name));
-        let mut either = listed.map(|text| Origins::parse(text)).collect::<Result<Vec<_>, _>>()?;
-        if config.allow_origins != "*" {
-            either.push(Origins::parse(&config.allow_origins)?);
-        }
-        return Ok(Origins::Either(either));
+        let members = listed.map(|text| Origins::parse(text)).collect::<Result<_, _>>()?;
+        first.push(Origins::Members(members));
     }
     match &config.allow_origins_by_regex {
-        Some(patterns) => Origins::patterns(patterns),
-        None => Origins::parse(&config.allow_origins),
+        Some(patterns) => first.push(Origins::patterns(patterns)?),
+        // The default, which would make the lists meaningless.
+        None if !first.is_empty() && config.allow_origins == "*" => {}
+        None => first.push(Origins::parse(&config.allow_origins)?),
     }
+    Ok(Origins::First(first))
 }
 
 impl Origins {
@@ -160,7 +168,12 @@ impl Origins {
                 let found = |regex: &Regex| regex.is_match(text).unwrap_or(false);
                 patterns.iter().any(found).then(|| origin.cloned()).flatten()
             }
-            Self::Either(either) => either.iter().find_map(|origins| origins.allowed(origin)),
+            Self::Members(members) => {
+                let asking = origin?;
+                let mut told = members.iter().filter_map(|origins| origins.allowed(origin));
+                told.any(|told| told == asking || told == ANY).then(|| asking.clone())
+            }
+            Self::First(first) => first.iter().find_map(|origins| origins.allowed(origin)),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Plugins as a request meets them: configured, compiled, and run phase by phase.
 
 mod authentication;
+mod cors;
 mod faults;
 mod hmac;
 mod limits;
@@ -29,10 +30,20 @@ fn plugin(name: &str, config: &Value) -> Arc<dyn Plugin> {
 }
 
 fn compile(name: &str, config: &Value, shared: &Arc<Shared>) -> Result<Arc<dyn Plugin>, String> {
+    compile_at(name, config, &Place { owner: "/apisix/routes/1", metadata: None, shared })
+}
+
+fn compile_at(name: &str, config: &Value, place: &Place<'_>) -> Result<Arc<dyn Plugin>, String> {
     let mut config = config.clone();
     gantry_routing::plugin::check(name, &mut config, gantry_routing::plugin::Role::Switch).unwrap();
-    let place = Place { owner: "/apisix/routes/1", metadata: None, shared };
-    (find(name).unwrap().compile)(&config, &place)
+    (find(name).unwrap().compile)(&config, place)
+}
+
+/// The same with metadata.
+fn plugin_with(name: &str, config: &Value, metadata: &Value) -> Arc<dyn Plugin> {
+    let place =
+        Place { owner: "/apisix/routes/1", metadata: Some(metadata), shared: &Arc::default() };
+    compile_at(name, config, &place).unwrap()
 }
 
 fn exchange() -> Exchange {
