@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use pingora::http::RequestHeader;
 
 /// The Host header, or what HTTP/2 says instead; empty if there is neither.
@@ -42,22 +42,32 @@ pub fn target(request: &RequestHeader) -> &str {
 }
 
 /// All values of a header as variables see them: asked for with underscores in place of dashes, in
-/// any case, several values joined. None if there is none, or one that is not text.
+/// any case, several values joined. None if there is none.
 #[must_use]
 pub fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<Cow<'a, str>> {
     let mut buffer = [0; SHORT];
     let dashed = with_dashes(name, &mut buffer);
     let literal = (dashed != name).then(|| headers.get_all(name));
     let mut values = headers.get_all(&*dashed).iter().chain(literal.into_iter().flatten());
-    let first = values.next()?.to_str().ok()?;
-    let Some(second) = values.next() else { return Some(Cow::Borrowed(first)) };
+    let first = text(values.next()?);
+    let Some(second) = values.next() else { return Some(first) };
     let separator = if name.eq_ignore_ascii_case("cookie") { "; " } else { ", " };
-    let mut joined = first.to_owned();
+    let mut joined = first.into_owned();
     for value in [second].into_iter().chain(values) {
         joined.push_str(separator);
-        joined.push_str(value.to_str().ok()?);
+        joined.push_str(&text(value));
     }
     Some(Cow::Owned(joined))
+}
+
+/// The text of a header's value. Bytes that are not UTF-8 are read as ISO 8859-1, so that different
+/// values stay different.
+#[must_use]
+pub fn text(value: &HeaderValue) -> Cow<'_, str> {
+    match std::str::from_utf8(value.as_bytes()) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(value.as_bytes().iter().copied().map(char::from).collect()),
+    }
 }
 
 /// Header names up to this length are looked up without an allocation.
@@ -94,13 +104,12 @@ pub fn user(request: &RequestHeader) -> Option<String> {
     decoded.split_once(':').map(|(user, _)| user.to_owned())
 }
 
-/// All cookies, by name and value.
+/// All cookies, by name and value. One that is not UTF-8 is passed over and leaves the others.
 pub fn cookies(request: &RequestHeader) -> impl Iterator<Item = (&str, &str)> {
     let headers = request.headers.get_all(header::COOKIE).iter();
     headers
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|header| header.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b';'))
+        .filter_map(|pair| std::str::from_utf8(pair).ok()?.trim().split_once('='))
 }
 
 /// The value of a cookie.
@@ -166,6 +175,24 @@ mod tests {
         assert_eq!(cookie(&request, "y"), Some("2"));
         assert_eq!(cookie(&request, "z"), Some("3"));
         assert_eq!(cookie(&request, "a"), None);
+    }
+
+    #[test]
+    fn bytes_beyond_ascii_hide_nothing_else() {
+        let mut request = request("/", &[("X-User", "José")]);
+        for (name, value) in
+            [("Cookie", &b"name=Jos\xc3\xa9; a=1; raw=\xe9; b=2"[..]), ("X-Raw", &b"Jos\xe9"[..])]
+        {
+            request.append_header(name, HeaderValue::from_bytes(value).unwrap()).unwrap();
+        }
+        for (name, expected) in
+            [("name", Some("José")), ("a", Some("1")), ("raw", None), ("b", Some("2"))]
+        {
+            assert_eq!(cookie(&request, name), expected, "{name}");
+        }
+        for name in ["x_user", "x_raw"] {
+            assert_eq!(header(&request.headers, name).as_deref(), Some("José"), "{name}");
+        }
     }
 
     #[test]

@@ -19,6 +19,9 @@ use crate::{consumer::Credential, exchange::Exchange};
 pub(super) const KIND: Kind =
     Kind { name: "basic-auth", compile: BasicAuth::compile, identify: Some(identify) };
 
+const NOT_BASIC: Refusal = "Invalid authorization in request";
+const UNKNOWN_USER: Refusal = "Invalid user authorization";
+
 #[derive(Deserialize)]
 struct Config {
     hide_credentials: bool,
@@ -50,7 +53,7 @@ impl Plugin for BasicAuth {
 
 fn authenticate(exchange: &Exchange, request: &RequestHeader) -> Result<Arc<Credential>, Refusal> {
     let header = request.headers.get(AUTHORIZATION).ok_or("Missing authorization in request")?;
-    let (user, password) = parse(header.as_bytes()).ok_or("Invalid authorization in request")?;
+    let (user, password) = parse(header.as_bytes())?;
     let credential = exchange.credential("basic-auth", &user);
     let expected = credential.as_ref().and_then(|credential| credential.secret::<Password>());
     match (credential.as_ref(), expected) {
@@ -59,22 +62,27 @@ fn authenticate(exchange: &Exchange, request: &RequestHeader) -> Result<Arc<Cred
         {
             Ok(Arc::clone(found))
         }
-        _ => Err("Invalid user authorization"),
+        _ => Err(UNKNOWN_USER),
     }
 }
 
 /// User and password as APISIX reads them: what follows a second `:` is dropped, and so is all
 /// white space.
-fn parse(header: &[u8]) -> Option<(String, String)> {
-    let (scheme, encoded) = std::str::from_utf8(header).ok()?.trim().split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
-    let (user, rest) = decoded.split_once(':')?;
-    let password = rest.split(':').next().unwrap_or(rest);
+fn parse(header: &[u8]) -> Result<(String, String), Refusal> {
+    let decoded = decode(header).ok_or(NOT_BASIC)?;
+    let mut fields = decoded.split(|byte| *byte == b':');
+    let (Some(user), Some(password)) = (fields.next(), fields.next()) else {
+        return Err(NOT_BASIC);
+    };
+    // Nobody is called what is not text.
+    let text = |field| std::str::from_utf8(field).map_err(|_| UNKNOWN_USER);
     let dense = |text: &str| text.split_ascii_whitespace().collect::<String>();
-    Some((dense(user), dense(password)))
+    Ok((dense(text(user)?), dense(text(password)?)))
+}
+
+fn decode(header: &[u8]) -> Option<Vec<u8>> {
+    let (scheme, encoded) = std::str::from_utf8(header).ok()?.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("basic").then(|| STANDARD.decode(encoded.trim()).ok())?
 }
 
 /// A consumer's password. Has no `Debug`, so that it cannot reach a log.
@@ -95,13 +103,13 @@ fn identify(value: &Value) -> Result<Identity, String> {
 mod tests {
     use super::*;
 
-    fn parsed(text: &str) -> Option<(String, String)> {
+    fn parsed(text: impl AsRef<[u8]>) -> Result<(String, String), Refusal> {
         parse(format!("BASIC {}", STANDARD.encode(text)).as_bytes())
     }
 
     #[test]
     fn the_first_two_fields_count_without_white_space() {
-        let pair = |user: &str, password: &str| Some((user.to_owned(), password.to_owned()));
+        let pair = |user: &str, password: &str| Ok((user.to_owned(), password.to_owned()));
         assert_eq!(parsed("foo:bar"), pair("foo", "bar"));
         assert_eq!(parsed("f oo: b\tar:baz"), pair("foo", "bar"));
         assert_eq!(parsed("foo:"), pair("foo", ""));
@@ -109,9 +117,15 @@ mod tests {
 
     #[test]
     fn anything_else_is_no_authorization() {
-        assert_eq!(parsed("foo"), None);
-        assert_eq!(parse(b"Bearer Zm9vOmJhcg=="), None);
-        assert_eq!(parse(b"Basic Zm9v%%"), None);
-        assert_eq!(parse(b"Basic"), None);
+        assert_eq!(parsed("foo"), Err(NOT_BASIC));
+        for header in [&b"Bearer Zm9vOmJhcg=="[..], b"Basic Zm9v%%", b"Basic"] {
+            assert_eq!(parse(header), Err(NOT_BASIC));
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_nobody() {
+        assert_eq!(parsed(b"\xff:\xff"), Err(UNKNOWN_USER));
+        assert_eq!(parsed("José:geheim"), Ok(("José".to_owned(), "geheim".to_owned())));
     }
 }

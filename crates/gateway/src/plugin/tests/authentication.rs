@@ -221,12 +221,69 @@ fn tokens_are_hidden_where_they_were_found() {
 }
 
 #[test]
+fn other_cookies_neither_hide_the_token_nor_go_with_it() {
+    let token = hs256(&json!({"key": "user"}));
+    let cookie = format!("name=José; flag; jwt={token}; b=2");
+    let mut request = request("/", &[("cookie", &cookie)]);
+    assert_eq!(jwt_auth(&json!({"hide_credentials": true}), &issuer(), &mut request), "jack");
+    assert_eq!(request.headers["cookie"].as_bytes(), "name=José; flag; b=2".as_bytes());
+}
+
+#[test]
+fn names_of_places_and_of_the_claim_can_be_chosen() {
+    let token = hs256(&json!({"sub": "user"}));
+    let config = json!({"header": "X-Token", "query": "t", "cookie": "c", "key_claim_name": "sub",
+        "realm": "r"});
+    let (bearer, cookie, query) =
+        (format!("bearer {token}"), format!("c={token}"), format!("/?a=1&t={token}"));
+    for (target, headers) in [
+        ("/", vec![("x-token", &*bearer)]),
+        ("/", vec![("x-token", &*token)]),
+        ("/", vec![("cookie", &*cookie)]),
+        (&*query, vec![]),
+    ] {
+        assert_eq!(jwt_auth(&config, &issuer(), &mut request(target, &headers)), "jack");
+    }
+    let refusal = jwt_auth(&config, &issuer(), &mut request("/", &[("authorization", &token)]));
+    assert_eq!(refusal, refused("Missing JWT token in request", "Bearer realm=\"r\""));
+    let hidden = json!({"query": "t", "hide_credentials": true});
+    let mut exchange = exchange("jwt-auth", &issuer());
+    let named = hs256(&json!({"key": "user"}));
+    let mut by_query = request(&format!("/a?t={named}&b=1"), &[]);
+    assert_eq!(outcome("jwt-auth", &hidden, &mut exchange, &mut by_query), "jack");
+    assert_eq!(exchange.outgoing.target.as_deref(), Some("/a?b=1"));
+}
+
+#[test]
+fn the_anonymous_consumer_stands_in_for_tokens_and_passwords() {
+    for (name, credential) in
+        [("jwt-auth", issuer()), ("basic-auth", json!({"username": "foo", "password": "bar"}))]
+    {
+        let config = json!({"anonymous_consumer": "anonymous", "hide_credentials": true});
+        for headers in [vec![], vec![("authorization", "Basic Zm9vOndyb25n")]] {
+            let mut request = request("/", &headers);
+            let mut exchange = exchange(name, &credential);
+            assert_eq!(outcome(name, &config, &mut exchange, &mut request), "anonymous", "{name}");
+            assert!(!request.headers.contains_key("authorization"), "{name}");
+            assert_eq!(request.headers["x-consumer-username"], "anonymous");
+        }
+        let gone = json!({"anonymous_consumer": "gone", "realm": "r"});
+        let refusal =
+            outcome(name, &gone, &mut exchange(name, &credential), &mut request("/", &[]));
+        let scheme = if name == "jwt-auth" { "Bearer" } else { "Basic" };
+        let challenge = format!("{scheme} realm=\"r\"");
+        assert_eq!(refusal, refused("Invalid user authorization", &challenge));
+    }
+}
+
+#[test]
 fn bad_tokens_are_refused_with_the_reason() {
     let ask = |token: &str| present(&json!({}), &issuer(), token);
     assert_eq!(ask("nonsense"), unverified("JWT token invalid"));
     assert_eq!(ask("a.b.c"), unverified("JWT token invalid"));
     assert_eq!(ask(&hs256(&json!({"sub": "user"}))), unverified("missing user key in JWT token"));
     assert_eq!(ask(&hs256(&json!({"key": "who"}))), unverified("Invalid user key in JWT token"));
+    assert_eq!(ask(&hs256(&json!({"key": 7}))), unverified("Invalid user key in JWT token"));
     let forged = token(
         Algorithm::HS256,
         &EncodingKey::from_secret(b"another secret"),
