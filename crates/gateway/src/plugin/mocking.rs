@@ -121,7 +121,9 @@ impl Shape {
         if depth > DEPTH_MAX {
             return Err(format!("`response_schema` is nested deeper than {DEPTH_MAX}"));
         }
-        let kind = schema.get("type").and_then(Value::as_str);
+        // The whole is an object unless it says something else.
+        let whole = (depth == 0).then_some("object");
+        let kind = schema.get("type").and_then(Value::as_str).or(whole);
         let example = schema.get("example");
         let nested = |schema: &Value| Self::compile(schema, depth + 1);
         Ok(match (kind, example) {

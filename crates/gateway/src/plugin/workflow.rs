@@ -1,5 +1,5 @@
 //! workflow: the first rule whose case fits decides what is done with a request: an answer, or one
-//! of the limits.
+//! of the limits. Of several actions of a rule only the first counts, as in APISIX.
 
 use std::sync::Arc;
 
@@ -81,9 +81,10 @@ impl Plugin for Workflow {
 
 impl Rule {
     fn compile(source: &RuleConfig, index: usize, place: &Place<'_>) -> Result<Self, String> {
-        let [(name, config)] = &*source.actions else {
-            return Err(format!("rule {}: give exactly one action", index + 1));
-        };
+        let (name, config) = source
+            .actions
+            .first()
+            .ok_or_else(|| format!("rule {}: give an action, such as `return`", index + 1))?;
         let owner = format!("{}/workflow/{index}", place.owner);
         let place = Place { owner: &owner, ..*place };
         Ok(Self {

@@ -42,6 +42,25 @@ async fn a_delay_comes_before_the_answer() {
     assert!(matches!(flow, Flow::Answer(answer) if answer.status == 400));
 }
 
+#[tokio::test]
+async fn delays_hit_by_chance_and_condition() {
+    let delays = |delay: Value| {
+        let config = json!({ "delay": delay });
+        let (mut exchange, mut request) = (exchange(), request("/?x=1", &[]));
+        matches!(
+            plugin("fault-injection", &config).rewrite(&mut exchange, &mut request),
+            Flow::Wait(_)
+        )
+    };
+    assert!(delays(json!({"duration": 9})));
+    assert!(!delays(json!({"duration": 9, "percentage": 0})));
+    assert!(delays(json!({"duration": 9, "percentage": 1e2})));
+    assert!(delays(
+        json!({"duration": 9, "vars": [[["arg_x", "==", "0"]], [["arg_x", "==", "1"]]]})
+    ));
+    assert!(!delays(json!({"duration": 9, "vars": [[["arg_x", "==", "0"]]]})));
+}
+
 /// The answer of a mock: status, content type, body.
 fn mocked(config: &Value) -> (u16, String, String) {
     let answer =
@@ -153,6 +172,30 @@ fn the_first_rule_that_fits_acts() {
     assert_eq!(ask("/conn").0, 503);
     drop(under_way);
     assert_eq!(ask("/conn").0, 0);
+}
+
+#[test]
+fn the_first_of_several_actions_is_taken_and_a_rule_without_case_fits_all() {
+    let flow = plugin(
+        "workflow",
+        &json!({"rules": [
+            {"case": [["uri", "==", "/two"]],
+                "actions": [["return", {"code": 403}], ["return", {"code": 404}]]},
+            {"actions": [["return", {"code": 410.0}]]},
+        ]}),
+    );
+    for (path, expected) in [("/two", 403), ("/any", 410)] {
+        let answer = access(&flow, &mut exchange(), &mut request(path, &[]));
+        assert_eq!(read(answer).0, expected, "{path}");
+    }
+}
+
+#[test]
+fn a_mock_is_an_object_unless_it_says_otherwise() {
+    let schema = |schema| mocked(&json!({ "response_schema": schema })).2;
+    let property = json!({"properties": {"a": {"type": "integer", "example": 123}}});
+    assert_eq!(schema(property), "{\"a\":123}");
+    assert_eq!(schema(json!({"type": "array", "example": [1]})), "[1]");
 }
 
 #[test]
