@@ -1,4 +1,5 @@
-//! forward-auth: another server decides whether a request may go on.
+//! forward-auth: another server decides whether a request may go on. Its status decides; of its body,
+//! which refused clients get, so many bytes may be sent, and instead of a longer one our own page is.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -15,11 +16,15 @@ use serde_json::Value;
 use super::{
     Flow, Kind, Place, Plugin, config,
     outbound::{self, Reply},
+    url,
 };
 use crate::{answer::Answer, exchange::Exchange, request, template::Template};
 
 pub(super) const KIND: Kind =
     Kind { name: "forward-auth", compile: ForwardAuth::compile, identify: None };
+
+/// Longest body of a refusal that is passed on, in bytes.
+const REFUSAL_MAX: usize = 8 << 20;
 
 #[derive(Deserialize)]
 struct Config {
@@ -94,8 +99,7 @@ impl ForwardAuth {
     /// What the server is told. The gateway's own words go before those of the client.
     fn headers(&self, exchange: &Exchange, request: &RequestHeader) -> HeaderMap {
         let facts = exchange.facts(request);
-        let uri = facts.var("request_uri");
-        let uri = uri.as_ref().and_then(|uri| uri.text()).unwrap_or_default();
+        let uri = forwarded_uri(exchange, request);
         let mut headers = HeaderMap::new();
         for (name, text) in [
             ("x-forwarded-proto", exchange.scheme()),
@@ -128,6 +132,19 @@ impl ForwardAuth {
     }
 }
 
+/// The normalised path and the query; percent-encoded if it could not stand in a header otherwise.
+fn forwarded_uri(exchange: &Exchange, request: &RequestHeader) -> String {
+    let facts = exchange.facts(request);
+    let uri = facts.var("request_uri");
+    let uri = uri.as_ref().and_then(|uri| uri.text()).unwrap_or_default();
+    if HeaderValue::from_str(&uri).is_ok() {
+        return uri.into_owned();
+    }
+    let mut text = String::with_capacity(uri.len());
+    url::encode_control(&uri, &mut text);
+    text
+}
+
 impl Plugin for ForwardAuth {
     fn access(&self, exchange: &mut Exchange, request: &mut RequestHeader) -> Flow {
         let question = self.question(exchange, request);
@@ -143,7 +160,8 @@ impl Plugin for ForwardAuth {
 
 impl Verdict {
     fn wait(self: Arc<Self>, question: RequestBuilder) -> Flow {
-        Flow::wait(outbound::send(question), move |reply, _exchange, request| match reply {
+        let answer = outbound::receive(question, REFUSAL_MAX);
+        Flow::wait(answer, move |reply, _exchange, request| match reply {
             Ok(reply) if reply.status < StatusCode::MULTIPLE_CHOICES => {
                 self.pass(&reply, request);
                 Flow::Next
@@ -168,7 +186,10 @@ impl Verdict {
     }
 
     fn refuse(&self, reply: Reply) -> Answer {
-        let mut answer = Answer::text(reply.status, reply.body);
+        let mut answer = match reply.cut {
+            false => Answer::text(reply.status, reply.body),
+            true => Answer::page(reply.status),
+        };
         for name in &self.client_headers {
             for value in reply.headers.get_all(name) {
                 answer = answer.header(name.clone(), value.clone());

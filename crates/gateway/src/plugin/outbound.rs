@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use reqwest::{ClientBuilder, RequestBuilder, redirect::Policy};
 
-/// Largest answer that is read.
+/// Largest answer that [`send`] reads.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// A whole answer of another server.
@@ -14,6 +14,8 @@ pub struct Reply {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
+    /// Whether the body went on beyond what was read of it.
+    pub cut: bool,
 }
 
 /// A client that follows no redirect: a server that sends us elsewhere is not the one configured.
@@ -25,16 +27,26 @@ pub fn client(verify: bool, timeout: Duration) -> ClientBuilder {
 
 /// Sends a request and reads the answer. The error is a sentence for the log.
 pub async fn send(request: RequestBuilder) -> Result<Reply, String> {
+    let reply = receive(request, BODY_BYTES_MAX).await?;
+    if reply.cut {
+        return Err(format!("the answer has more than {BODY_BYTES_MAX} bytes"));
+    }
+    Ok(reply)
+}
+
+/// The same, but reads at most so many bytes of the body.
+pub async fn receive(request: RequestBuilder, bytes_max: usize) -> Result<Reply, String> {
     let mut response = request.send().await.map_err(reason)?;
-    let mut body = BytesMut::new();
+    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+    let (mut body, mut cut) = (BytesMut::new(), false);
     while let Some(piece) = response.chunk().await.map_err(reason)? {
-        if body.len() + piece.len() > BODY_BYTES_MAX {
-            return Err(format!("the answer has more than {BODY_BYTES_MAX} bytes"));
+        if body.len() + piece.len() > bytes_max {
+            cut = true;
+            break;
         }
         body.extend_from_slice(&piece);
     }
-    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
-    Ok(Reply { status, headers, body: body.freeze() })
+    Ok(Reply { status, headers, body: body.freeze(), cut })
 }
 
 /// An error with what caused it, without the URL: its query may hold secrets.

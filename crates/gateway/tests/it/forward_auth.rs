@@ -14,6 +14,9 @@ async fn judge() -> StandIn {
     StandIn::start(|request| {
         if request.contains("x-verdict: yes\r\n") {
             ("200 OK", "X-User: jack\r\n", String::new())
+        } else if let Some((_, size)) = request.split_once("x-verdict: no ") {
+            let size = size.lines().next().unwrap().parse().unwrap();
+            ("500 Internal Server Error", "", "x".repeat(size))
         } else {
             ("401 Unauthorized", "Location: /login\r\nX-Other: 1\r\n", "who are you?".to_owned())
         }
@@ -70,6 +73,37 @@ async fn a_no_is_passed_to_the_client_with_the_listed_headers() {
     assert_eq!(response.headers().get("x-other"), None);
     assert_eq!(response.text().await.unwrap(), "who are you?");
     assert_eq!(origin.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_long_no_is_a_no() {
+    let (origin, judge) = (Origin::start("one").await, judge().await);
+    let lenient = json!({"allow_degradation": true});
+    let rig = Rig::start(&[("routes/1", guarded(&origin, judge.address, &lenient))]).await;
+    let ask = async |size: usize| {
+        let request = rig.gateway.client.get(rig.gateway.url("/"));
+        let request = request.header("x-verdict", format!("no {size}"));
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    assert_eq!(ask(3 << 20).await, (500, "x".repeat(3 << 20)));
+    let (status, body) = ask(9 << 20).await;
+    assert!(status == 500 && body.contains("500 Internal Server Error"), "{status}");
+    assert_eq!(origin.requests(), 0);
+}
+
+#[tokio::test]
+async fn the_server_is_told_every_path() {
+    let (origin, judge) = (Origin::start("one").await, judge().await);
+    let config = json!({"request_headers": ["x-verdict", "x-forwarded-uri"]});
+    let rig = Rig::start(&[("routes/1", guarded(&origin, judge.address, &config))]).await;
+    let request = rig.gateway.client.get(rig.gateway.url("/admin%0Ax"));
+    let request = request.header("x-verdict", "yes").header("x-forwarded-uri", "/harmless");
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    let heard = judge.heard();
+    let question = heard.first().unwrap();
+    assert!(question.contains("\r\nx-forwarded-uri: /admin%0Ax\r\n"), "{question}");
+    assert!(!question.contains("harmless"), "{question}");
 }
 
 #[tokio::test]
