@@ -1,5 +1,8 @@
 //! What limit-count, limit-req and limit-conn have in common: whom they count, in which numbers,
 //! and how they refuse.
+//!
+//! Two options have nothing to set here: `redis_keepalive_*`, because all limits of one store share a
+//! connection, and `redis_cluster_name`, because a cluster is known by its nodes.
 
 use gantry_routing::vars::{Var, Vars};
 use serde::Deserialize;
@@ -131,7 +134,9 @@ pub fn bucket(parts: &[&str]) -> Bucket {
     hash.finalize().iter().take(16).fold(0, |bucket, byte| bucket << 8 | Bucket::from(*byte))
 }
 
-/// What keys in Redis begin with: the owner and a short digest of the configuration.
+/// What keys in Redis begin with: the owner and a short digest of the configuration. APISIX has another
+/// digest (of the configuration as Lua writes it) there, so one Redis counts for gateways of one kind;
+/// the keys of a `group` have none and are shared.
 pub fn prefix(owner: &str, bucket: Bucket) -> String {
     format!("{owner}:{:08x}", bucket >> 96)
 }

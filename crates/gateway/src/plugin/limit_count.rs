@@ -183,10 +183,14 @@ impl Limit {
         let facts = exchange.facts(request);
         let mut charged = Charged::new();
         for (index, rule) in self.rules.iter().enumerate() {
-            let quota = rule.quota(&facts, self.window)?;
-            let take = |key: &str| take(rule, key, quota, now_ms);
-            let Some(verdict) = rule.key.with(&facts, exchange, take) else { continue };
-            charged.push((index, quota.count, verdict));
+            // A rule that does not apply may have numbers that are none.
+            let attempt = |key: &str| {
+                let quota = rule.quota(&facts, self.window)?;
+                Ok::<_, Inapplicable>((quota.count, take(rule, key, quota, now_ms)))
+            };
+            let Some(taken) = rule.key.with(&facts, exchange, attempt) else { continue };
+            let (count, verdict) = taken?;
+            charged.push((index, count, verdict));
             if !verdict.admitted {
                 break;
             }
@@ -203,9 +207,11 @@ impl Limit {
         let facts = exchange.facts(request);
         let mut charges = Vec::with_capacity(self.rules.len());
         for (index, rule) in self.rules.iter().enumerate() {
-            let quota = rule.quota(&facts, self.window)?;
-            let key = rule.key.with(&facts, exchange, |key| rule.full(key));
-            charges.extend(key.map(|key| Charge { rule: index, quota, key }));
+            let charge = |key: &str| {
+                let quota = rule.quota(&facts, self.window)?;
+                Ok::<_, Inapplicable>(Charge { rule: index, quota, key: rule.full(key) })
+            };
+            charges.extend(rule.key.with(&facts, exchange, charge).transpose()?);
         }
         Ok(charges)
     }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use gantry_routing::vars::Vars as _;
 use serde_json::{Value, json};
 
-use super::{access, compile, exchange, header, plugin, read, request, response};
+use super::{access, compile, exchange, header, plugin, plugin_with, read, request, response};
 use crate::{
     exchange::{Client, Exchange},
-    plugin::{Flow, Plugin, Shared},
+    plugin::{Flow, Place, Plugin, Shared},
 };
 
 /// Status of one request from this address, and its quota headers.
@@ -125,6 +125,88 @@ fn logs_can_say_what_a_limit_has_decided() {
     assert_eq!(after, rest);
 }
 
+#[test]
+fn numbers_of_a_rule_that_does_not_apply_need_not_be_numbers() {
+    let config = json!({"rules": [
+        {"key": "${http_x_tier}", "count": "${http_x_quota}", "time_window": 60},
+        {"key": "$remote_addr", "count": 5.0, "time_window": 6e1},
+    ]});
+    let plugin = plugin("limit-count", &config);
+    assert_eq!(ask(&plugin, "1.1.1.1:1", &[]).0, 0);
+    assert_eq!(ask(&plugin, "1.1.1.1:1", &[("x-tier", "a")]).0, 500, "now it does");
+    assert_eq!(ask(&plugin, "1.1.1.1:1", &[("x-tier", "a"), ("x-quota", "1")]).0, 0);
+    assert_eq!(ask(&plugin, "1.1.1.1:1", &[("x-tier", "a"), ("x-quota", "1")]).0, 503);
+}
+
+#[test]
+fn whole_numbers_may_be_written_as_floats() {
+    let config = json!({"count": 1e0, "time_window": 60.0, "rejected_code": 429.0});
+    let plugin = plugin("limit-count", &config);
+    assert_eq!([(); 2].map(|()| ask(&plugin, "1.1.1.1:1", &[]).0), [0, 429]);
+}
+
+#[test]
+fn keys_may_be_of_any_letters() {
+    let config = json!({"count": 1, "time_window": 60, "key": "http_x_user"});
+    let plugin = plugin("limit-count", &config);
+    let statuses =
+        ["José", "Zoë", "José"].map(|user| ask(&plugin, "1.1.1.1:1", &[("x-user", user)]).0);
+    assert_eq!(statuses, [0, 0, 503]);
+}
+
+#[test]
+fn a_group_counts_its_places_together() {
+    let shared: Arc<Shared> = Arc::default();
+    let config = json!({"count": 1, "time_window": 60, "group": "g"});
+    let at = |owner| {
+        let place = Place { owner, metadata: None, shared: &shared };
+        super::compile_at("limit-count", &config, &place).unwrap()
+    };
+    assert_eq!(ask(&at("/apisix/routes/1"), "1.1.1.1:1", &[]).0, 0);
+    assert_eq!(ask(&at("/apisix/routes/2"), "1.1.1.1:1", &[]).0, 503);
+    assert_eq!(ask(&at("/apisix/routes/2"), "2.2.2.2:1", &[]).0, 0);
+}
+
+#[test]
+fn names_of_headers_come_from_the_metadata() {
+    let config = json!({"rules": [{"count": 7, "time_window": 60, "key": "all-${remote_addr}"}]});
+    let metadata = json!({"limit_header": "X-Limit", "remaining_header": "X-Left",
+        "reset_header": "X-Again"});
+    for (plugin, names) in [
+        (plugin("limit-count", &config), ["x-1-ratelimit-limit", "x-1-ratelimit-remaining"]),
+        (
+            plugin_with("limit-count", &json!({"count": 7, "time_window": 60}), &metadata),
+            ["x-limit", "x-left"],
+        ),
+    ] {
+        let mut exchange = exchange();
+        let mut request = request("/", &[]);
+        assert!(access(&plugin, &mut exchange, &mut request).is_none());
+        let response = response(&plugin, &mut exchange, &request);
+        assert_eq!(names.map(|name| header(&response, name)), [Some("7"), Some("6")]);
+    }
+}
+
+#[test]
+fn without_any_rule_that_applies_there_is_nothing_to_count() {
+    let rules = json!([{"count": 1, "time_window": 60, "key": "${http_x_id}"}]);
+    for (lenient, expected) in [(false, 500), (true, 0)] {
+        let config = json!({"rules": rules, "allow_degradation": lenient});
+        assert_eq!(ask(&plugin("limit-count", &config), "1.1.1.1:1", &[]).0, expected);
+    }
+}
+
+#[test]
+fn what_cannot_be_run_is_refused_by_name() {
+    let refused = |config: &Value| compile("limit-count", config, &Arc::default()).err().unwrap();
+    let sentinel = json!({"count": 1, "time_window": 60, "policy": "redis-sentinel",
+        "redis_sentinels": [{"host": "localhost", "port": 1}], "redis_master_name": "m"});
+    assert_eq!(refused(&sentinel), "`policy` redis-sentinel is not available here");
+    let delayed = json!({"count": 1, "time_window": 60, "policy": "redis",
+        "redis_host": "localhost", "sync_interval": 0.5});
+    assert_eq!(refused(&delayed), "`sync_interval` is not available here, leave it out");
+}
+
 /// Whether the request was held back; or the status of the refusal.
 async fn held(plugin: &Arc<dyn Plugin>, exchange: &mut Exchange) -> Result<bool, u16> {
     let mut request = request("/", &[]);
@@ -159,6 +241,50 @@ async fn limit_req_refuses_what_is_more_than_the_burst() {
     }
     let answer = access(&limit, &mut exchange(), &mut request("/", &[]));
     assert_eq!(read(answer), (429, "{\"error_msg\":\"slow down\"}\n".to_owned()));
+}
+
+#[tokio::test]
+async fn limit_req_counts_by_what_the_key_says() {
+    for (key, kind, expected) in [
+        ("http_x_id", "var", [0, 0, 503, 503]),
+        ("$http_x_id-$http_x_b", "var_combination", [0, 0, 503, 0]),
+        ("$http_absent", "var_combination", [0, 503, 503, 503]),
+        ("http_absent", "var", [0, 503, 503, 503]),
+    ] {
+        let config = json!({"rate": 0.001, "burst": 0, "key": key, "key_type": kind});
+        let plugin = plugin("limit-req", &config);
+        let statuses = [("a", "1"), ("b", "1"), ("a", "1"), ("a", "2")].map(|(id, b)| {
+            let mut request = request("/", &[("x-id", id), ("x-b", b)]);
+            read(access(&plugin, &mut exchange(), &mut request))
+        });
+        let page = statuses.iter().find(|(status, _)| *status == 503).unwrap();
+        assert_eq!(page.1, "page", "without a message");
+        assert_eq!(statuses.map(|(status, _)| status), expected, "{key} {kind}");
+    }
+}
+
+#[tokio::test]
+async fn limit_conn_says_what_it_is_told_to_and_counts_by_any_key() {
+    let ask = |config: &Value| {
+        let plugin = plugin("limit-conn", config);
+        let mut first = exchange();
+        let mut request = request("/", &[("x-id", "é"), ("x-conn", "1")]);
+        assert_eq!(read(access(&plugin, &mut first, &mut request)).0, 0);
+        read(access(&plugin, &mut exchange(), &mut request))
+    };
+    let config = json!({"conn": 1, "burst": 0, "default_conn_delay": 1, "key": "http_x_id"});
+    assert_eq!(ask(&config), (503, "page".to_owned()));
+    let config = json!({"conn": "$http_x_conn", "burst": "${http_x_burst ?? 0}",
+        "default_conn_delay": 1, "key": "$http_x_id-$remote_addr", "key_type": "var_combination",
+        "rejected_code": 429, "rejected_msg": "busy"});
+    assert_eq!(ask(&config), (429, "{\"error_msg\":\"busy\"}\n".to_owned()));
+    for (lenient, expected) in [(false, 500), (true, 0)] {
+        let config = json!({"conn": "$http_absent", "burst": 0, "default_conn_delay": 1,
+            "key": "remote_addr", "allow_degradation": lenient});
+        let answer =
+            access(&plugin("limit-conn", &config), &mut exchange(), &mut request("/", &[]));
+        assert_eq!(read(answer).0, expected);
+    }
 }
 
 #[tokio::test]
