@@ -47,9 +47,14 @@ struct RequestId {
     length: usize,
 }
 
-/// The id of this request, left in [`Exchange::notes`] for the response and for logs.
+/// The id of this request, left in [`Exchange::notes`] for logs; the last one if there are several.
 #[derive(Debug, Clone)]
 pub struct Id(pub HeaderValue);
+
+/// The ids of this request by the header they came in, left in [`Exchange::notes`] for the response:
+/// a global rule and a route may use different headers.
+#[derive(Clone, Default)]
+struct Ids(Vec<(HeaderName, HeaderValue)>);
 
 const NANOID: &str = "useandom-26T198340PX75pxJACKVERYMINDBUSHWOLF_GQZbfghjklqvwyzrict";
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -103,6 +108,8 @@ impl Plugin for RequestId {
             }),
         };
         if let Some(id) = id {
+            let ids = exchange.notes.get_or_insert_default::<Ids>();
+            ids.0.push((self.header.clone(), id.clone()));
             exchange.notes.insert(Id(id));
         }
         Flow::Next
@@ -116,7 +123,8 @@ impl Plugin for RequestId {
     ) {
         if self.respond
             && !response.headers.contains_key(&self.header)
-            && let Some(Id(id)) = exchange.notes.get()
+            && let Some(Ids(ids)) = exchange.notes.get()
+            && let Some((_, id)) = ids.iter().rfind(|(header, _)| *header == self.header)
         {
             // As above.
             let _ = response.insert_header(self.header.clone(), id.clone());

@@ -76,6 +76,49 @@ fn a_request_keeps_its_id_or_gets_one() {
 }
 
 #[test]
+fn ids_in_two_headers_are_told_apart() {
+    let global = plugin("request-id", &json!({}));
+    let route = plugin("request-id", &json!({"header_name": "X-Trace", "algorithm": "nanoid"}));
+    let mut exchange = exchange();
+    let mut request = request("/", &[("x-request-id", "mine")]);
+    for plugin in [&global, &route] {
+        rewrite(plugin, &mut exchange, &mut request);
+    }
+    let trace = request.headers["x-trace"].to_str().unwrap().to_owned();
+    assert_eq!(trace.len(), 21);
+    assert_eq!(header(&response(&global, &mut exchange, &request), "x-request-id"), Some("mine"));
+    let told = response(&route, &mut exchange, &request);
+    assert_eq!(header(&told, "x-trace"), Some(&*trace));
+}
+
+#[test]
+fn every_algorithm_of_the_configuration_makes_an_id() {
+    for (config, length) in [
+        (json!({"algorithm": "uuid"}), 36),
+        (json!({"algorithm": "uuidv7"}), 36),
+        (json!({"algorithm": "nanoid"}), 21),
+        (json!({"algorithm": "ksuid"}), 27),
+        (json!({"algorithm": "range_id"}), 16),
+        (json!({"algorithm": "range_id", "range_id": {"char_set": "abcdef", "length": 8}}), 8),
+    ] {
+        let mut request = request("/", &[]);
+        rewrite(&plugin("request-id", &config), &mut exchange(), &mut request);
+        assert_eq!(request.headers["x-request-id"].len(), length, "{config}");
+    }
+}
+
+#[test]
+fn an_id_of_the_upstream_stays() {
+    let plugin = plugin("request-id", &json!({}));
+    let (mut exchange, mut request) = (exchange(), request("/", &[]));
+    rewrite(&plugin, &mut exchange, &mut request);
+    let mut head = pingora::http::ResponseHeader::build(200, None).unwrap();
+    head.append_header("x-request-id", "theirs").unwrap();
+    plugin.response_headers(&mut exchange, &request, &mut head);
+    assert_eq!(header(&head, "x-request-id"), Some("theirs"));
+}
+
+#[test]
 fn the_id_can_stay_inside() {
     let plugin =
         plugin("request-id", &json!({"include_in_response": false, "header_name": "X-Id"}));
