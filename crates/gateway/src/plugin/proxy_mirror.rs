@@ -1,12 +1,15 @@
 //! proxy-mirror: sends a copy of a share of the requests to another host and ignores the answers. The
-//! request itself goes its way; a copy that becomes too large, or finds no room, is not sent.
+//! request itself goes its way. A copy is sent once the whole request has passed, so that one that the
+//! client breaks off is not copied; until then its body is held in memory. A body of more than 64 MiB
+//! is not copied, and neither is one for which the room that all bodies share (256 MiB) is too small.
 
 use std::{
+    convert::Infallible,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, header};
 use pingora::http::RequestHeader;
 use reqwest::{Client, redirect};
@@ -20,7 +23,7 @@ pub(super) const KIND: Kind =
     Kind { name: "proxy-mirror", compile: ProxyMirror::compile, identify: None };
 
 /// A larger body is not copied, in bytes.
-const BODY_MAX: usize = 1 << 20;
+const BODY_MAX: usize = 64 << 20;
 
 /// What a copy takes besides its body.
 const OVERHEAD: usize = 16 << 10;
@@ -81,9 +84,11 @@ struct Copy {
     grpc: bool,
     /// What the first try sent to the upstream.
     head: Option<(Method, http::HeaderMap)>,
-    pieces: Vec<Bytes>,
+    /// The body so far; each piece with the room it takes.
+    pieces: Vec<(Bytes, Claim)>,
     length: usize,
-    claims: Vec<Claim>,
+    /// The room for everything else.
+    claim: Claim,
 }
 
 impl ProxyMirror {
@@ -136,7 +141,7 @@ impl Plugin for ProxyMirror {
             head: None,
             pieces: Vec::new(),
             length: 0,
-            claims: vec![claim],
+            claim,
         };
         exchange.notes.get_or_insert_default::<Copies>().0.push(copy);
         Flow::Next
@@ -186,23 +191,26 @@ impl Copy {
         }
         self.length = self.length.saturating_add(piece.len());
         let claim = self.shared.room.claim(piece.len()).filter(|_| self.length <= BODY_MAX);
-        self.pieces.push(piece.clone());
-        claim.map(|claim| self.claims.push(claim)).is_some()
+        claim.map(|claim| self.pieces.push((piece.clone(), claim))).is_some()
     }
 
     fn send(self) {
-        let Self { shared, url, grpc, head, pieces, length, claims } = self;
+        let Self { shared, url, grpc, head, pieces, length, claim } = self;
         let Some((method, headers)) = head else { return };
         let clients = Arc::clone(&shared);
         shared.background.spawn(async move {
             let Some(client) = clients.mirrors.get(grpc) else { return };
-            let mut body = BytesMut::with_capacity(length);
-            pieces.iter().for_each(|piece| body.extend_from_slice(piece));
-            let request = client.request(method, &url).headers(headers).body(body.freeze());
+            let mut request = client.request(method, &url).headers(headers);
+            if length > 0 {
+                // Each piece gives its room back when it is sent.
+                let pieces = pieces.into_iter().map(|(piece, _claim)| Ok::<_, Infallible>(piece));
+                let body = reqwest::Body::wrap_stream(futures::stream::iter(pieces));
+                request = request.header(header::CONTENT_LENGTH, length).body(body);
+            }
             if let Err(error) = request.send().await {
                 tracing::debug!(%error, "a copy of a request was not taken");
             }
-            drop(claims);
+            drop(claim);
         });
     }
 }
@@ -228,9 +236,9 @@ mod tests {
     use super::*;
 
     fn copy() -> Copy {
-        let (shared, url) = (Arc::default(), String::new());
-        let (pieces, claims) = (Vec::new(), Vec::new());
-        Copy { shared, url, grpc: false, head: None, pieces, length: 0, claims }
+        let (shared, url) = (Arc::<Shared>::default(), String::new());
+        let claim = shared.room.claim(OVERHEAD).unwrap();
+        Copy { shared, url, grpc: false, head: None, pieces: Vec::new(), length: 0, claim }
     }
 
     #[test]
@@ -239,7 +247,8 @@ mod tests {
         for (offset, piece) in [(0, "ab"), (0, "ab"), (2, "c"), (0, "ab"), (2, "c"), (3, "d")] {
             assert!(copy.add(offset, &Bytes::from(piece)));
         }
-        assert_eq!(copy.pieces, ["ab", "c", "d"]);
+        let pieces: Vec<_> = copy.pieces.iter().map(|(piece, _)| piece).collect();
+        assert_eq!(pieces, ["ab", "c", "d"]);
     }
 
     #[test]

@@ -100,7 +100,7 @@ async fn a_copy_has_no_credentials_that_are_hidden() {
 }
 
 #[tokio::test]
-async fn a_mirror_that_is_away_or_too_small_disturbs_nobody() {
+async fn a_mirror_that_is_away_disturbs_nobody_and_large_bodies_are_copied() {
     let origin = Origin::start("one").await;
     let mirror = Scripted::start(|_| answer("200 OK", "", "")).await;
     let away = json!({"proxy-mirror": {"host": "http://127.0.0.1:1"}});
@@ -118,13 +118,17 @@ async fn a_mirror_that_is_away_or_too_small_disturbs_nobody() {
         request.body(vec![b'x'; size]).send().await.unwrap().status().as_u16()
     };
     assert_eq!(post("/away", 10).await, 200);
-    assert_eq!(post("/there", 2 << 20).await, 200, "too large for a copy");
     for _ in 0..10 {
         assert_eq!(post("/never", 1).await, 200);
     }
     assert_eq!(post("/there", 10).await, 200);
     let copies = mirror.until(1).await;
     assert!(copies.len() == 1 && copies[0].ends_with("\r\n\r\nxxxxxxxxxx"), "{copies:?}");
+    assert_eq!(post("/there", 5 << 20).await, 200);
+    let copy = &mirror.until(2).await[1];
+    let (head, body) = copy.split_once("\r\n\r\n").unwrap();
+    assert!(head.to_ascii_lowercase().contains("content-length: 5242880"), "{head}");
+    assert!(body.len() == 5 << 20 && body.bytes().all(|byte| byte == b'x'));
 }
 
 #[tokio::test]
