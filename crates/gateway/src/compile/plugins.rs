@@ -1,5 +1,6 @@
-//! Plugins of a place. One that cannot run is left out and reported, unless leaving it out would
-//! open a door: then every request to the place is refused.
+//! Plugins of a place. One that cannot run is reported, and left out unless that would open a door:
+//! without one that protects ([`catalog::Plugin::protects`]) every request to the place is refused. APISIX
+//! keeps what a place was before; a gateway that starts anew would not know it.
 
 use std::sync::Arc;
 
@@ -162,8 +163,7 @@ fn first_phase(plugin: &catalog::Plugin) -> Phase {
 
 /// Whether requests must not pass when this plugin cannot run.
 fn closes(name: &str) -> bool {
-    catalog::get(name)
-        .is_none_or(|plugin| matches!(&*plugin.category, "authentication" | "security"))
+    catalog::get(name).is_none_or(catalog::Plugin::protects)
 }
 
 fn closed(name: &str) -> Link {

@@ -55,6 +55,43 @@ async fn broken_plugins_of_global_rules_do_not_cancel_each_other() {
 }
 
 #[tokio::test]
+async fn what_protects_closes_its_place_and_everything_that_cannot_run_is_told() {
+    let origin = Origin::start("one").await;
+    let cases = [
+        ("limit-count", json!({"count": "many", "time_window": 60, "policy": "redis"}), 503),
+        ("limit-req", json!({"rate": 0, "burst": 1, "key": "remote_addr"}), 503),
+        ("limit-conn", json!({"conn": 0}), 503),
+        ("workflow", json!({"rules": [{"actions": [["no-such-action", {}]]}]}), 503),
+        ("request-validation", json!({"body_schema": 7}), 503),
+        ("client-control", json!({"max_body_size": "a lot"}), 503),
+        ("real-ip", json!({}), 503),
+        ("cors", json!({"max_age": "long"}), 503),
+        ("csrf", json!({}), 503),
+        ("traffic-split", json!({"rules": 7}), 200),
+        ("proxy-rewrite", json!({"uri": 7}), 200),
+        ("redirect", json!({"uri": "/a", "http_to_https": true}), 200),
+        ("api-breaker", json!({"break_response_code": 7}), 200),
+        ("http-logger", json!({}), 200),
+    ];
+    let mut resources = Vec::new();
+    for (number, (name, config, _)) in cases.iter().enumerate() {
+        let key = format!("routes/{number}");
+        resources.push((key, with(&format!("/{name}"), &origin, json!({*name: config}))));
+    }
+    let resources: Vec<_> = resources.iter().map(|(key, it)| (&**key, it.clone())).collect();
+    let rig = Rig::start(&resources).await;
+    let state = rig.gateway.state().await;
+    for (number, (name, _, expected)) in cases.iter().enumerate() {
+        assert_eq!(rig.gateway.fetch(&format!("/{name}")).await.0, *expected, "{name}");
+        let key = format!("/apisix/routes/{number}");
+        let mut problems = state["problems"].as_array().unwrap().iter();
+        let told = problems.find(|problem| problem["key"] == *key).unwrap();
+        let reason = told["reason"].as_str().unwrap();
+        assert!(reason.starts_with(&format!("plugin `{name}`: ")), "{reason}");
+    }
+}
+
+#[tokio::test]
 async fn a_plugin_nobody_knows_closes_nothing_while_it_is_switched_off() {
     let origin = Origin::start("one").await;
     let custom = |disable: bool| json!({"my-plugin": {"any": 1, "_meta": {"disable": disable}}});

@@ -69,11 +69,37 @@ pub fn all() -> impl Iterator<Item = &'static Plugin> {
     CATALOG.values()
 }
 
+/// What protects outside the categories that are about it.
+const PROTECTING: [&str; 14] = [
+    "ai-aliyun-content-moderation",
+    "ai-aws-content-moderation",
+    "ai-lakera-guard",
+    "ai-prompt-guard",
+    "ai-rate-limiting",
+    "client-control",
+    "graphql-limit-count",
+    "limit-conn",
+    "limit-count",
+    "limit-req",
+    "oas-validator",
+    "real-ip",
+    "request-validation",
+    "workflow",
+];
+
 impl Plugin {
     /// Whether it finds out who the consumer is.
     #[must_use]
     pub fn is_auth(&self) -> bool {
         self.kind.as_deref() == Some("auth")
+    }
+
+    /// Whether requests get through without it that should not: authentication and access control,
+    /// limits, checks of what is sent, and real-ip, whose address both go by.
+    #[must_use]
+    pub fn protects(&self) -> bool {
+        matches!(&*self.category, "authentication" | "security")
+            || PROTECTING.contains(&&*self.name)
     }
 
     /// The schema for a role; None if anything goes.
