@@ -9,7 +9,7 @@ use http::{
     StatusCode,
     header::{AUTHORIZATION, DATE},
 };
-use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
+use jiff::{Timestamp, civil::DateTime, fmt::rfc2822::DateTimeParser, tz::TimeZone};
 use pingora::http::RequestHeader;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -134,12 +134,24 @@ impl HmacAuth {
 
     fn in_time(&self, request: &RequestHeader) -> bool {
         let date = request.headers.get(DATE).map(http::HeaderValue::as_bytes);
-        let date = date.and_then(|date| DateTimeParser::new().parse_timestamp(date).ok());
+        let date = date.and_then(http_date);
         date.is_some_and(|date| {
             let apart = Timestamp::now().as_second().abs_diff(date.as_second());
             i64::try_from(apart).is_ok_and(|apart| apart <= self.clock_skew)
         })
     }
+}
+
+/// A date in one of the forms that HTTP knows (RFC 9110, 5.6.7): that of mail, and the two that are
+/// obsolete.
+fn http_date(text: &[u8]) -> Option<Timestamp> {
+    const MAIL: DateTimeParser = DateTimeParser::new().relaxed_weekday(true);
+    if let Ok(date) = MAIL.parse_timestamp(text) {
+        return Some(date);
+    }
+    let obsolete = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    let date = obsolete.into_iter().find_map(|form| DateTime::strptime(form, text).ok())?;
+    TimeZone::UTC.to_timestamp(date).ok()
 }
 
 impl Plugin for HmacAuth {

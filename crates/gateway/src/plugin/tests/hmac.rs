@@ -127,6 +127,20 @@ fn clocks_may_differ_a_little() {
 }
 
 #[test]
+fn obsolete_dates_and_wrong_weekdays_are_dates_too() {
+    let now = Timestamp::now();
+    for form in ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y", "Mon, %d %b %Y %H:%M:%S GMT"]
+    {
+        let date = now.strftime(form).to_string();
+        let text = format!("k\ndate: {date}\n");
+        let signature = signed::<Hmac<Sha256>>("s", &text);
+        let header = authorization("hmac-sha256", "date", &signature);
+        let mut request = request("/", &[("date", &date), ("authorization", &header)]);
+        assert_eq!(ask(&json!({}), &mut request), "jack", "{date}");
+    }
+}
+
+#[test]
 fn headers_that_must_be_signed_are_compared_literally() {
     assert_eq!(ask(&json!({"signed_headers": ["date", "X-A"]}), &mut good(0)), "jack");
     assert_eq!(ask(&json!({"signed_headers": ["x-a"]}), &mut good(0)), invalid(""));
