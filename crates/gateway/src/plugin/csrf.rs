@@ -1,4 +1,6 @@
-//! csrf: what changes something must show in a header that it can read the gateway's cookie.
+//! csrf: what changes something must show in a header that it can read the gateway's cookie. With
+//! `expires` 0, for ever, the cookie has no `Expires`; APISIX writes the present time, and browsers
+//! would drop the cookie at once.
 
 use std::sync::Arc;
 

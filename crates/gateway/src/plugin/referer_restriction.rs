@@ -79,8 +79,16 @@ impl Plugin for RefererRestriction {
 
 /// The host of the Referer in lower case; None if there is none that can be read.
 fn host(request: &RequestHeader) -> Option<String> {
-    let referer = request.headers.get(REFERER)?.to_str().ok()?;
-    let (_, rest) = referer.split_once("//")?;
+    let referer = request::text(request.headers.get(REFERER)?);
+    let (scheme, rest) = referer.split_once("//")?;
+    // A page without a scheme has that of this request.
+    let is_scheme = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphabetic())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    };
+    if !scheme.is_empty() && !scheme.strip_suffix(':').is_some_and(is_scheme) {
+        return None;
+    }
     let authority = rest.split(['/', '?', '#']).next()?;
     let authority = authority.rsplit('@').next()?;
     let host = request::split_port(authority).0;

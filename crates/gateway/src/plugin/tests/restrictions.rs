@@ -99,6 +99,26 @@ fn referers_are_judged_by_their_host() {
 }
 
 #[test]
+fn referers_are_read_as_they_are_and_only_if_they_are_urls() {
+    let black = json!({"blacklist": ["bad.com"], "bypass_missing": true});
+    let white = json!({"whitelist": ["a.com"]});
+    let ask = |config: &Value, referer: &str| {
+        asked("referer-restriction", config, &[("referer", referer)]).0
+    };
+    assert_eq!(ask(&black, "http://bad.com/é"), 403);
+    assert_eq!(ask(&white, "http://a.com/é"), 0);
+    for (referer, expected) in [
+        ("x//a.com", 403),
+        (":a//a.com", 403),
+        ("1http://a.com", 403),
+        ("//a.com/x", 0),
+        ("android-app://a.com", 0),
+    ] {
+        assert_eq!(ask(&white, referer), expected, "{referer}");
+    }
+}
+
+#[test]
 fn user_agents_are_searched_for_patterns() {
     let refused = told(403, "message", "Not allowed");
     let ask = |config: &Value, agents: &[&str]| {
@@ -116,6 +136,16 @@ fn user_agents_are_searched_for_patterns() {
     assert_eq!(ask(&deny, &["me", "my bot"]), told(403, "message", "no bots"));
     assert_eq!(ask(&allow, &[]), refused);
     assert_eq!(ask(&json!({"denylist": ["x"], "bypass_missing": true}), &[]), passed());
+}
+
+#[test]
+fn whoever_says_nothing_is_in_no_list() {
+    for (name, list) in [("ua-restriction", "denylist"), ("ua-restriction", "allowlist")] {
+        for (bypass, expected) in [(false, 403), (true, 0)] {
+            let config = json!({list: ["bot"], "bypass_missing": bypass});
+            assert_eq!(asked(name, &config, &[]).0, expected, "{name} {list}");
+        }
+    }
 }
 
 #[test]
@@ -171,6 +201,7 @@ fn what_changes_something_needs_the_token_of_the_cookie() {
     let refused = |message| told(401, "error_msg", message);
     assert_eq!(posted(&config, None, Some(token)), refused("no csrf token in headers"));
     assert_eq!(posted(&config, Some(token), None), refused("no csrf cookie"));
+    assert_eq!(posted(&config, Some(token), Some(&format!("{token}; name=José"))), passed());
     assert_eq!(posted(&config, Some(token), Some("x")), refused("csrf token mismatch"));
     let unverified = refused("Failed to verify the csrf token signature");
     assert_eq!(posted(&config, Some("x"), Some("x")), unverified);
