@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Headers of one connection or one request, which are not kept.
-const TRANSIENT: [HeaderName; 12] = [
+const TRANSIENT: [HeaderName; 11] = [
     header::AGE,
     header::CONNECTION,
     header::CONTENT_LENGTH,
@@ -26,8 +26,10 @@ const TRANSIENT: [HeaderName; 12] = [
     header::UPGRADE,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("x-ratelimit-remaining"),
 ];
+
+/// What names of headers have in them that tell one client what is left of its quota.
+const QUOTA: &str = "ratelimit-remaining";
 
 /// A response that is on its way and will be kept once it is complete.
 #[derive(Clone)]
@@ -60,7 +62,7 @@ impl Cache {
             && config.cache_http_status.contains(&response.status.as_u16())
             && !config.no_cache.iter().any(|part| part.is_set(&facts))
             && (cookies || !headers.contains_key(header::SET_COOKIE))
-            && length(headers).is_none_or(|length| length <= config.max_resp_body_size as u64);
+            && length(headers).is_none_or(|length| length < config.max_resp_body_size as u64);
         if !keeps {
             return None;
         }
@@ -71,7 +73,9 @@ impl Cache {
         };
         let varies = key::varies(response)?;
         let key = if varies.is_empty() { key } else { key::variant(&key, &varies, request) };
-        let kept = |(name, _): &(&HeaderName, &HeaderValue)| !TRANSIENT.contains(name);
+        let kept = |(name, _): &(&HeaderName, &HeaderValue)| {
+            !TRANSIENT.contains(name) && !name.as_str().contains(QUOTA)
+        };
         let headers = headers.iter().filter(kept).map(|(n, v)| (n.clone(), v.clone())).collect();
         let status = response.status;
         let seconds = seconds?;
@@ -109,7 +113,7 @@ impl Cache {
     /// Adds a piece of the body. False if the response cannot be kept after all.
     pub(super) fn add(&self, recording: &mut Recording, piece: &Bytes) -> bool {
         recording.length = recording.length.saturating_add(piece.len());
-        if recording.length > self.config.max_resp_body_size {
+        if recording.length >= self.config.max_resp_body_size {
             return false;
         }
         let claim = self.shared.room.claim(piece.len());
