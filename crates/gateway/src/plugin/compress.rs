@@ -88,7 +88,7 @@ impl Rules {
             return;
         }
         // Setting headers fails only if the map is full; then the response stays plain.
-        if self.vary && response.append_header(VARY, ACCEPT_ENCODING.as_str()).is_err() {
+        if self.vary && response.append_header(VARY, "Accept-Encoding").is_err() {
             return;
         }
         if !accepts(&request.headers, self.coding)

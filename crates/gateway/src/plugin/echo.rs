@@ -1,13 +1,15 @@
-//! echo: puts texts around the response body or in its place, and adds headers. A test aid.
+//! echo: puts texts around the response body or in its place, and sets headers, to what is written in the
+//! configuration. A test aid.
 
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use http::{HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::{Kind, Place, Plugin, body, config, headers::Changes, identity};
+use super::{Kind, Place, Plugin, body, config, identity};
 use crate::exchange::{Exchange, Facts};
 
 pub(super) const KIND: Kind = Kind { name: "echo", compile: Echo::compile, identify: None };
@@ -17,7 +19,8 @@ struct Config {
     before_body: Option<String>,
     body: Option<String>,
     after_body: Option<String>,
-    headers: Option<Value>,
+    #[serde(default)]
+    headers: Map<String, Value>,
 }
 
 struct Echo {
@@ -25,7 +28,7 @@ struct Echo {
     /// None leaves the body between the texts.
     body: Option<Bytes>,
     after: Bytes,
-    headers: Changes,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// The bodies to be changed, by configuration, and whether they have begun; left in
@@ -40,9 +43,14 @@ impl Echo {
             before: config.before_body.unwrap_or_default().into(),
             body: config.body.map(Bytes::from),
             after: config.after_body.unwrap_or_default().into(),
-            headers: Changes::parse(config.headers.as_ref())?,
+            headers: config.headers.iter().map(header).collect::<Result<_, _>>()?,
         }))
     }
+}
+
+fn header((name, value): (&String, &Value)) -> Result<(HeaderName, HeaderValue), String> {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    Ok((config::header_name(name)?, config::header_value(&text)?))
 }
 
 impl Plugin for Echo {
@@ -56,7 +64,10 @@ impl Plugin for Echo {
             body::will_change(exchange, request, response);
             exchange.notes.get_or_insert_default::<Bodies>().0.push((identity(self), false));
         }
-        self.headers.render(&exchange.facts(request)).apply(response);
+        for (name, value) in &self.headers {
+            // Fails only if the header map is full.
+            let _ = response.insert_header(name.clone(), value.clone());
+        }
     }
 
     fn fills(&self, _facts: &Facts<'_>) -> bool {
