@@ -1,6 +1,11 @@
 //! kafka-logger: writes batches of records to a topic, a message each. Messages go out as soon as a
-//! batch is due and are waited for, so that failures are seen by the queue, with either
-//! `producer_type`; what else is said about the producer's own buffer has nothing to apply to.
+//! batch is due and are waited for, so that failures are seen by the queue.
+//!
+//! So there is no buffer of a producer, and nothing that its options would set: `producer_type`,
+//! `producer_batch_num`, `producer_batch_size`, `producer_max_buffering` and `producer_time_linger`.
+//! `cluster_name` tells producers with equal brokers apart, but here each configuration has its own.
+//! `api_version` would choose among versions of the protocol; the one spoken is known to all brokers
+//! since 0.11.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -1,4 +1,5 @@
-//! opentelemetry: a span for each sampled request, sent to a collector as OTLP over HTTP in JSON.
+//! opentelemetry: a span for each sampled request, sent to a collector as OTLP over HTTP in JSON. Spans
+//! that find the queue full are dropped whatever `drop_on_queue_full` says: no request waits for them.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -85,7 +86,6 @@ impl Default for Collector {
 #[derive(Deserialize)]
 #[serde(default)]
 struct Processor {
-    drop_on_queue_full: bool,
     max_queue_size: usize,
     /// In seconds.
     batch_timeout: f64,
@@ -96,7 +96,6 @@ struct Processor {
 impl Default for Processor {
     fn default() -> Self {
         Self {
-            drop_on_queue_full: true,
             max_queue_size: 2048,
             batch_timeout: 5.0,
             inactive_timeout: 2.0,
@@ -149,9 +148,6 @@ fn compile(value: &Value, place: &Place<'_>) -> Result<Arc<dyn Plugin>, String> 
     let Some(metadata) = place.metadata else { return Ok(Arc::new(Idle)) };
     let metadata: Metadata = config::read(metadata)?;
     let processor = &metadata.batch_span_processor;
-    if !processor.drop_on_queue_full {
-        return Err("batch_span_processor.drop_on_queue_full can only be true".to_owned());
-    }
     let time = |seconds: f64| {
         Duration::try_from_secs_f64(seconds)
             .map_err(|error| format!("batch_span_processor: {error}"))

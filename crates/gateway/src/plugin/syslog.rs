@@ -1,4 +1,5 @@
-//! syslog: sends records as messages of RFC 5424, each with a newline at its end.
+//! syslog: sends records as messages of RFC 5424, each with a newline at its end. A batch has a connection
+//! of its own, so `pool_size` has nothing to set.
 
 use std::{sync::Arc, time::Duration};
 
