@@ -157,6 +157,31 @@ async fn without_a_route_global_loggers_say_so() {
 }
 
 #[tokio::test]
+async fn a_loggers_own_format_goes_before_that_of_the_metadata() {
+    let origin = Origin::start("one").await;
+    let (address, mut received) = collector(vec![]).await;
+    let metadata = json!({"log_format": {"by": "metadata", "user": "$http_x_user"}});
+    let config = |own: Option<Value>| {
+        let mut config = json!({"uri": format!("http://{address}/"), "batch_max_size": 1.0});
+        config["log_format"] = own.unwrap_or_default();
+        config.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        logged(origin.address, "http-logger", &config)
+    };
+    let rig = Rig::start(&[("plugin_metadata/http-logger", metadata)]).await;
+    for (own, expected) in [
+        (None, json!({"by": "metadata", "user": "José", "route_id": "1"})),
+        (Some(json!({"by": "route"})), json!({"by": "route", "route_id": "1"})),
+        (Some(json!({})), json!({"route_id": "1"})),
+    ] {
+        rig.put("routes/1", &config(own)).await;
+        let request = rig.gateway.client.get(rig.gateway.url("/")).header("X-User", "José");
+        assert_eq!(request.send().await.unwrap().status(), 200);
+        let entry: Value = serde_json::from_str(&received.recv().await.unwrap().1).unwrap();
+        assert_eq!(entry, expected);
+    }
+}
+
+#[tokio::test]
 async fn bodies_are_shown_when_their_expressions_hold() {
     let origin = Origin::start("one").await;
     let (address, mut received) = collector(vec![]).await;

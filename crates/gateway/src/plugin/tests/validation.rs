@@ -71,6 +71,16 @@ fn the_refusal_is_as_configured() {
 }
 
 #[test]
+fn refused_headers_are_told_about_as_configured() {
+    let schema = json!({"type": "object", "required": ["x-a"]});
+    let config = json!({"header_schema": schema, "rejected_code": 403, "rejected_msg": "no x-a"});
+    let (status, text, _) = validated(&config, &[], "");
+    assert_eq!((status, &*text), (403, "no x-a"));
+    let (status, text, _) = validated(&json!({ "header_schema": schema }), &[], "");
+    assert!(status == 400 && text.contains("x-a"), "{text}");
+}
+
+#[test]
 fn larger_bodies_than_allowed_are_refused() {
     let config = json!({"body_schema": {"type": "object"}, "max_req_body_size": 2});
     assert_eq!(validated(&config, &[], "{}").0, 0);
