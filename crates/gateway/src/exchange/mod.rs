@@ -18,6 +18,7 @@ use std::{
 use bytes::Bytes;
 use http::{Extensions, HeaderValue, Method};
 use pingora::http::RequestHeader;
+use smallvec::SmallVec;
 
 pub use client::Client;
 pub use facts::Facts;
@@ -108,7 +109,7 @@ pub struct Attempts {
     /// The upstream's nodes as they were at the first try.
     pub pool: Option<Arc<Pool>>,
     /// The nodes asked so far, as indices into the pool; the last one answered.
-    pub tried: Vec<usize>,
+    pub tried: SmallVec<[usize; 2]>,
     /// Held while the node works, for balancers that count.
     pub(crate) lease: Option<Lease>,
     /// Its connection, if the upstream has bounds for those.
@@ -118,9 +119,9 @@ pub struct Attempts {
     /// The address of the node asked last.
     pub address: Option<SocketAddr>,
     /// The statuses the tries ended with; 502 or 504 for those without an answer.
-    pub statuses: Vec<u16>,
+    pub statuses: SmallVec<[u16; 4]>,
     /// How long connecting took, for each try; None for those that did not get that far.
-    pub connects: Vec<Option<Duration>>,
+    pub connects: SmallVec<[Option<Duration>; 2]>,
     /// When the last try began to connect, while it does.
     pub(crate) connecting: Option<Instant>,
     /// When the first try began.

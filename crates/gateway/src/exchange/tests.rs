@@ -113,7 +113,8 @@ fn measures_are_texts_and_their_times_have_milliseconds() {
     exchange.client = Client::new("10.0.0.1:7".parse().unwrap());
     exchange.attempts.address = Some("10.0.0.3:80".parse().unwrap());
     exchange.attempts.header_time = Some(std::time::Duration::from_micros(1_500));
-    exchange.attempts.connects = vec![None, Some(std::time::Duration::from_micros(2_400))];
+    exchange.attempts.connects =
+        smallvec::smallvec![None, Some(std::time::Duration::from_micros(2_400))];
     let response = ResponseHeader::build(404, None).unwrap();
     let facts = Facts { response: Some(&response), ..exchange.facts(&request) };
     for (name, expected) in [

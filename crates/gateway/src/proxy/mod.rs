@@ -86,12 +86,13 @@ impl ProxyHttp for Proxy {
     async fn connected_to_upstream(
         &self,
         _session: &mut Session,
-        _reused: bool,
+        reused: bool,
         peer: &HttpPeer,
         _fd: RawFd,
         digest: Option<&Digest>,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        exchange.attempts.connected(reused);
         let Some(digest) = digest else { return Ok(()) };
         match Use::begin(digest, || peer.reuse_hash()) {
             Ok(connection) => exchange.attempts.connection = connection,
@@ -101,19 +102,6 @@ impl ProxyHttp for Proxy {
                 return Err(Error::explain(SPENT, "the connection was not to be kept"));
             }
         }
-        Ok(())
-    }
-
-    async fn connected_to_upstream(
-        &self,
-        _session: &mut Session,
-        reused: bool,
-        _peer: &HttpPeer,
-        _socket: RawFd,
-        _digest: Option<&Digest>,
-        exchange: &mut Exchange,
-    ) -> Result<()> {
-        exchange.attempts.connected(reused);
         Ok(())
     }
 

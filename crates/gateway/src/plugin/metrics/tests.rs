@@ -200,9 +200,10 @@ fn buckets_and_labels_are_those_asked_for() {
 fn labels_that_were_left_out_and_empty_ones_are_the_same() {
     let extra_labels = vec![("region".to_owned(), "http_x_region".to_owned())];
     let metrics = Metrics::new(SeriesOptions { extra_labels, ..SeriesOptions::default() });
+    let empty = [String::new()];
     let mut sample = sample("1", "/a", "");
     metrics.record(&sample);
-    sample.labels.extra = &[String::new()];
+    sample.labels.extra = &empty;
     metrics.record(&sample);
     let text = text(&metrics);
     assert_eq!(text.matches("apisix_http_status{").count(), 1, "{text}");

@@ -196,17 +196,6 @@ fn without_any_rule_that_applies_there_is_nothing_to_count() {
     }
 }
 
-#[test]
-fn what_cannot_be_run_is_refused_by_name() {
-    let refused = |config: &Value| compile("limit-count", config, &Arc::default()).err().unwrap();
-    let sentinel = json!({"count": 1, "time_window": 60, "policy": "redis-sentinel",
-        "redis_sentinels": [{"host": "localhost", "port": 1}], "redis_master_name": "m"});
-    assert_eq!(refused(&sentinel), "`policy` redis-sentinel is not available here");
-    let delayed = json!({"count": 1, "time_window": 60, "policy": "redis",
-        "redis_host": "localhost", "sync_interval": 0.5});
-    assert_eq!(refused(&delayed), "`sync_interval` is not available here, leave it out");
-}
-
 /// Whether the request was held back; or the status of the refusal.
 async fn held(plugin: &Arc<dyn Plugin>, exchange: &mut Exchange) -> Result<bool, u16> {
     let mut request = request("/", &[]);
