@@ -9,7 +9,7 @@ use pingora::{
     proxy::{MultiRangeInfo, RangeType, range_header_filter},
 };
 
-use crate::request;
+use crate::{exchange::Response, request};
 
 /// Requests for so many ranges, or more, get everything.
 const RANGES_MAX: usize = 100;
@@ -21,7 +21,9 @@ pub struct Part {
     length: u64,
     /// Bytes of the whole that have passed.
     passed: usize,
-    /// The end of the part, held back until the end of the whole.
+    /// Whether the end of the part waits for the end of the whole.
+    waits: bool,
+    /// The end of the part that waits.
     held: Option<Bytes>,
 }
 
@@ -33,11 +35,11 @@ enum Ranges {
 impl Part {
     /// Makes a whole response, all changes done, one with the part that the request asks for. None if
     /// it asks for none, or the response does not say that it comes in parts. Several ranges make a part
-    /// only if the body `is_at_once` there.
+    /// only if the body is there at once.
     pub fn of(
         request: &RequestHeader,
         response: &mut ResponseHeader,
-        is_at_once: bool,
+        known: &Response,
     ) -> Option<Self> {
         let asked = request.headers.get(header::RANGE)?.to_str().ok()?;
         let accepts = response.headers.get(header::ACCEPT_RANGES)?;
@@ -49,18 +51,18 @@ impl Part {
         if !is_usable {
             return None;
         }
-        let ranges_max = if is_at_once { RANGES_MAX } else { 2 };
+        let ranges_max = if known.is_whole { RANGES_MAX } else { 2 };
         let ranges = match range_header_filter(request, response, Some(ranges_max)) {
             RangeType::None => return None,
             RangeType::Single(range) => Ranges::One(range),
             RangeType::Multi(ranges) => Ranges::Several(ranges),
             RangeType::Invalid => Ranges::One(0..0),
         };
-        Some(Self { ranges, length, passed: 0, held: None })
+        Some(Self { ranges, length, passed: 0, waits: known.is_kept, held: None })
     }
 
-    /// Leaves of a piece of the body what belongs to the part. Its last bytes come with the end of the
-    /// whole: nobody would read, and keep, what comes after them once a client has all it has asked for.
+    /// Leaves of a piece of the body what belongs to the part. If the whole is kept, the last bytes come
+    /// with its end: nobody would read what comes after them once a client has all it has asked for.
     pub fn cut(&mut self, piece: &mut Option<Bytes>, end: bool) {
         let whole = piece.take().unwrap_or_default();
         let range = match &self.ranges {
@@ -73,7 +75,7 @@ impl Part {
         let place = |at: usize| at.saturating_sub(self.passed).min(whole.len());
         let own = whole.slice(place(range.start)..place(range.end));
         self.passed += whole.len();
-        if self.passed < range.end {
+        if self.passed < range.end || !self.waits {
             *piece = Some(own);
             return;
         }
@@ -132,7 +134,8 @@ mod tests {
         {
             response.insert_header(name, value).unwrap();
         }
-        let mut part = Part::of(&request, &mut response, pieces.len() == 1);
+        let known = Response { is_whole: pieces.len() == 1, is_kept: true, ..Response::default() };
+        let mut part = Part::of(&request, &mut response, &known);
         let mut sent = Vec::new();
         for (number, piece) in pieces.iter().enumerate() {
             let mut piece = Some(Bytes::copy_from_slice(piece.as_bytes()));

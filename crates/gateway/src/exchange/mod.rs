@@ -164,6 +164,8 @@ pub struct Response {
     pub source: Source,
     /// Whether the body comes as one piece whose length is set when it is sent.
     pub is_whole: bool,
+    /// Whether somebody keeps the body, and wants it to its end.
+    pub is_kept: bool,
     /// Bytes of the body sent to the client.
     pub body_bytes: usize,
     /// Bytes of the body made so far.

@@ -110,7 +110,7 @@ pub fn dress(
         }
     });
     if exchange.outgoing.whole {
-        exchange.part = Part::of(request, response, exchange.response.is_whole);
+        exchange.part = Part::of(request, response, &exchange.response);
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! proxy-cache: keeps responses of upstreams and answers with them.
 //!
 //! A response is kept as it is when this plugin sees it, before plugins of lower priority change it;
-//! they see the kept one again. Ranges are cut out of it, and the upstream is asked for the whole, if it
-//! says that it has ranges. `HEAD` is answered from what `GET` has left, and leaves nothing itself.
+//! they see the kept one again. Ranges are cut out of it, if the upstream says that it has ranges; for the
+//! disk the upstream is asked for the whole. `HEAD` is answered from what `GET` has left, and leaves nothing itself.
 
 mod key;
 mod recording;
@@ -131,6 +131,7 @@ impl Plugin for ProxyCache {
                 self.0.keep(recording);
             } else if let Some(visit) = self.0.known(exchange) {
                 visit.recording = Some(recording);
+                exchange.response.is_kept = true;
             }
         }
         if let Some(status) = status {
@@ -174,8 +175,9 @@ impl Cache {
     }
 
     fn visit(&self, exchange: &mut Exchange, status: Option<&'static str>, key: Option<String>) {
-        // A part cannot be kept, and what is kept can be cut.
-        exchange.outgoing.whole |= key.is_some();
+        // A part cannot be kept: for the disk the whole is asked for, as nginx does. For memory APISIX
+        // leaves it to the upstream.
+        exchange.outgoing.whole |= key.is_some() && !self.in_memory();
         exchange.notes.insert(Visit { owner: identity(self), status, key, recording: None });
     }
 
@@ -270,6 +272,7 @@ impl Cache {
             Some(stored) => match self.judge(stored, request) {
                 Ok(answer) => {
                     self.visit(exchange, Some("HIT"), None);
+                    exchange.outgoing.whole = true;
                     return answer.into();
                 }
                 Err(status) => Some(status),
