@@ -76,7 +76,7 @@ fn multipart(body: &[u8], boundary: &str) -> Option<Value> {
         let mark = bare.strip_prefix(b"--").and_then(|rest| rest.strip_prefix(boundary.as_bytes()));
         match (mark, &mut part) {
             (Some(b"" | b"--"), _) => {
-                part.take().and_then(Part::field).map(|(name, value)| fields.insert(name, value));
+                fields.extend(part.take().and_then(Part::field));
                 if mark == Some(b"--") {
                     return Some(Value::Object(fields));
                 }

@@ -48,8 +48,8 @@ impl<'a> Facts<'a> {
             let values: Vec<_> = found.into_iter().filter_map(var).collect();
             return (!values.is_empty()).then_some(Var::List(values));
         }
-        let names = path.split('.').filter(|name| !name.is_empty());
-        names.into_iter().try_fold(document, |value, name| value.get(name)).and_then(var)
+        let mut names = path.split('.').filter(|name| !name.is_empty());
+        names.try_fold(document, |value, name| value.get(name)).and_then(var)
     }
 
     /// The body, once it is here; asking for it makes it come.

@@ -183,3 +183,61 @@ fn connection(digest: &ProxyDigest) -> Option<&Connection> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncReadExt, net::TcpListener};
+
+    use super::*;
+
+    const KEY: u64 = 7;
+    const BOUNDS: Bounds = Bounds { size: 1, requests: 3 };
+
+    fn begin(stream: &Stream) -> Result<Use, Spent> {
+        let digest = Digest { proxy_digest: stream.get_proxy_digest(), ..Digest::default() };
+        Use::begin(&digest, || KEY).map(Option::unwrap)
+    }
+
+    fn counted(kept: &Kept) -> usize {
+        lock(&kept.0).get(&KEY).copied().unwrap_or(0)
+    }
+
+    #[tokio::test]
+    async fn connections_are_counted_while_they_are_idle() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = SocketAddr::Inet(listener.local_addr().unwrap());
+        let kept = Kept::default();
+        let (first, mut second) =
+            (kept.connect(&address).await.unwrap(), kept.connect(&address).await.unwrap());
+        let uses = [begin(&first).unwrap(), begin(&second).unwrap()];
+        assert_eq!(counted(&kept), 0, "those at work are not counted");
+        uses.into_iter().for_each(|one| one.end(BOUNDS));
+        assert_eq!(counted(&kept), 1);
+        assert!(begin(&second).is_err(), "there was no room for it");
+        assert_eq!(second.read(&mut [0]).await.unwrap(), 0, "so that the pool drops it");
+        // Whoever was there before has no say any more.
+        let (before, now) = (begin(&first).unwrap(), begin(&first).unwrap());
+        before.end(Bounds { size: 0, ..BOUNDS });
+        assert_eq!(counted(&kept), 0);
+        now.end(BOUNDS);
+        assert!(begin(&first).is_err(), "that was its last request");
+        assert!(lock(&kept.0).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_is_counted_no_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = SocketAddr::Inet(listener.local_addr().unwrap());
+        let kept = Kept::default();
+        let stream = kept.connect(&address).await.unwrap();
+        begin(&stream).unwrap().end(BOUNDS);
+        assert_eq!(counted(&kept), 1);
+        drop(stream);
+        assert_eq!(counted(&kept), 0);
+        let stream = kept.connect(&address).await.unwrap();
+        let last = begin(&stream).unwrap();
+        drop(stream);
+        last.end(BOUNDS);
+        assert_eq!(counted(&kept), 0, "it never came into the pool");
+    }
+}

@@ -1,5 +1,6 @@
 //! Responses of upstreams that have no body until a plugin gives them one.
 
+use gantry_gateway::ClientOptions;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -97,6 +98,25 @@ async fn both_connections_are_kept_after_a_response_that_was_filled() {
     let state = rig.gateway.state().await;
     // The client's, and those of the status page are counted elsewhere.
     assert_eq!(state["connections"]["accepted"], json!(1), "{state}");
+}
+
+#[tokio::test]
+async fn responses_are_filled_for_http2_too() {
+    let node = NodeServer::start(None).await;
+    node.set_body("");
+    let mut route = route("/", node.address);
+    route["plugins"] = json!({"echo": {"body": "filled"}});
+    let clients = ClientOptions { h2c: true, ..ClientOptions::default() };
+    let rig = Rig::start_with(&[("routes/1", route)], clients).await;
+    let client = gantry_testkit::client::builder().http2_prior_knowledge().build().unwrap();
+    for _ in 0..3 {
+        let request = client.post(rig.gateway.url("/")).body("body");
+        let response = request.send().await.unwrap();
+        assert_eq!(response.version(), reqwest::Version::HTTP_2);
+        assert_eq!(response.text().await.unwrap(), "filled");
+    }
+    assert_eq!((node.take_requests(), node.connections()), (3, 1));
+    assert_eq!(rig.gateway.state().await["connections"]["accepted"], json!(1));
 }
 
 #[tokio::test]
