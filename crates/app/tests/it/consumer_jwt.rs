@@ -1,15 +1,23 @@
 //! Tokens of consumers: what they say, who can verify them, and what stays of them.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use gantry_app::{consumer, consumer_jwt};
 use gantry_model::ErrorCode;
 use gantry_store::audit;
 use gantry_testkit::database::Database;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
+use p521::ecdsa::{Signature, SigningKey, VerifyingKey, signature::Verifier};
+use p521::pkcs8::DecodePrivateKey;
 use serde_json::{Value, json};
 
 use crate::harness::{Bench, on_both_engines, parse};
 
+/// A private key made for these tests, for the curve P-521.
+const P521_PRIVATE: &str = include_str!("../../../gateway/src/plugin/tests/keys/ec521.pem");
+const P521_PUBLIC: &str = include_str!("../../../gateway/src/plugin/tests/keys/ec521.pub");
+
 on_both_engines! {
+    a_large_curve_signs_too
     tokens_are_verified_with_the_credential
     a_token_is_audited_and_not_stored
 }
@@ -61,6 +69,36 @@ async fn tokens_are_verified_with_the_credential(database: Database) {
     let refused = refused.unwrap_err();
     assert_eq!(refused.code, ErrorCode::InvalidArgument);
     assert!(refused.message.contains("private_key"), "{}", refused.message);
+}
+
+async fn a_large_curve_signs_too(database: Database) {
+    let bench = Bench::new(database).await;
+    let with = |name: &str, private: &str| {
+        json!({ "name": name, "credentials": { "jwt-auth": { "key": name, "algorithm": "ES512",
+            "public_key": P521_PUBLIC, "private_key": private } } })
+    };
+    let made = consumer::create(&bench.cx, bench.cluster(), parse(with("good", P521_PRIVATE)));
+    let (id, request) = (made.await.unwrap().value.id, parse(json!({ "ttl": 60 })));
+    let issued = consumer_jwt::create(&bench.cx, bench.cluster(), id, request).await.unwrap();
+    let (message, signature) = issued.value.rsplit_once('.').unwrap();
+    let signature = Signature::from_slice(&URL_SAFE_NO_PAD.decode(signature).unwrap()).unwrap();
+    let secret = p521::SecretKey::from_pkcs8_pem(P521_PRIVATE).unwrap();
+    let signing = SigningKey::from_bytes(&secret.to_bytes()).unwrap();
+    VerifyingKey::from(&signing).verify(message.as_bytes(), &signature).unwrap();
+    let parts: Vec<Value> = message
+        .split('.')
+        .map(|part| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap())
+        .collect();
+    let claims = json!({ "key": "good", "exp": 1_800_000_060 });
+    assert_eq!(parts, [json!({ "typ": "JWT", "alg": "ES512" }), claims]);
+
+    let other = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let spec = parse(with("bad", &other.serialize_pem()));
+    let made = consumer::create(&bench.cx, bench.cluster(), spec).await.unwrap();
+    let request = parse(json!({}));
+    let refused = consumer_jwt::create(&bench.cx, bench.cluster(), made.value.id, request).await;
+    let refused = refused.unwrap_err();
+    assert!(refused.message.contains("private key for ES512"), "{}", refused.message);
 }
 
 async fn a_token_is_audited_and_not_stored(database: Database) {
