@@ -4,6 +4,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     time::Duration,
 };
 
@@ -58,6 +59,18 @@ impl Redis {
         Self::wait_for(address, command).await
     }
 
+    /// Asks `redis-cli` until it prints what is wanted; what that was.
+    pub async fn until(&self, arguments: &[&str], is_wanted: impl Fn(&str) -> bool) -> String {
+        for _ in 0..TRIES {
+            let said = self.cli(arguments);
+            if is_wanted(&said) {
+                return said;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{arguments:?} still says: {}", self.cli(arguments));
+    }
+
     async fn wait_for(address: SocketAddr, mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut redis =
@@ -91,9 +104,20 @@ impl Drop for Redis {
     }
 }
 
-/// An address that nobody listens on.
+/// An address that nobody listens on. The system gives ports from 32768 on to whoever asks for any;
+/// this one is below, so that nobody gets it before it is used, and so is the one 10,000 above, where
+/// nodes of a cluster talk.
 #[must_use]
 pub fn free_port() -> SocketAddr {
-    let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    socket.local_addr().expect("a bound address")
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const RANGE: std::ops::Range<u16> = 12_000..22_000;
+    // Processes begin at different places.
+    let first = u16::try_from(std::process::id() * 97 % 10_000).unwrap_or(0);
+    for _ in RANGE {
+        let offset = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        if let Ok(socket) = TcpListener::bind(("127.0.0.1", RANGE.start + offset)) {
+            return socket.local_addr().expect("a bound address");
+        }
+    }
+    panic!("no port is free");
 }

@@ -29,23 +29,26 @@ async fn ask(rig: &Rig) -> (u16, String) {
     (response.status().as_u16(), remaining)
 }
 
-/// Waits until the server says this to `redis-cli`.
-fn until(redis: &Redis, arguments: &[&str], says: impl Fn(&str) -> bool) {
-    while !says(&redis.cli(arguments)) {}
-}
-
 /// A replica that is whole, and that the sentinel would promote.
 async fn replica(master: &Redis, folder: &Path, more: &[&str]) -> Redis {
     let replica = master.replica(folder, more).await;
-    until(&replica, &["INFO", "replication"], |said| said.contains("master_link_status:up"));
+    let linked = |said: &str| said.contains("master_link_status:up");
+    replica.until(&["INFO", "replication"], linked).await;
     replica
 }
 
-fn knows(sentinel: &Redis, replica: &Redis) {
+/// Waits until a sentinel knows a replica that it could promote.
+async fn knows(sentinel: &Redis, replica: &Redis) {
     let port = format!("port\n{}\n", replica.address.port());
-    until(sentinel, &["SENTINEL", "REPLICAS", "m"], |said| {
-        said.contains(&port) && said.contains("master-link-status\nok")
-    });
+    let linked = |said: &str| said.contains(&port) && said.contains("master-link-status\nok");
+    sentinel.until(&["SENTINEL", "REPLICAS", "m"], linked).await;
+}
+
+/// Waits until a sentinel names a server as the master.
+async fn names(sentinel: &Redis, master: &Redis) {
+    let port = master.address.port().to_string();
+    let named = |said: &str| said.ends_with(&port);
+    sentinel.until(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "m"], named).await;
 }
 
 #[tokio::test]
@@ -55,15 +58,14 @@ async fn counts_go_on_when_another_server_becomes_the_master() {
     let master = Redis::start(folder, &[]).await;
     let replica = replica(&master, folder, &[]).await;
     let sentinel = Redis::sentinel(master.address, folder, &[]).await;
-    knows(&sentinel, &replica);
+    knows(&sentinel, &replica).await;
     let rig = Rig::start(&[("routes/1", counted(&origin, 1000, &sentinel, &json!({})))]).await;
     assert_eq!(ask(&rig).await, (200, "999".to_owned()));
     assert_eq!(ask(&rig).await, (200, "998".to_owned()));
     let key = master.cli(&["KEYS", "plugin-limit-count:v1:/apisix/routes/1:*:127.0.0.1"]);
-    until(&replica, &["GET", &key], |count| count == "2");
+    replica.until(&["GET", &key], |count| count == "2").await;
     drop(master);
-    let port = replica.address.port().to_string();
-    until(&sentinel, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "m"], |said| said.ends_with(&port));
+    names(&sentinel, &replica).await;
     let mut answer = ask(&rig).await;
     while answer.0 == 500 {
         answer = ask(&rig).await;
@@ -79,14 +81,14 @@ async fn a_master_that_has_become_a_replica_is_left() {
     let master = Redis::start(folder, &[]).await;
     let replica = replica(&master, folder, &[]).await;
     let sentinel = Redis::sentinel(master.address, folder, &[]).await;
-    knows(&sentinel, &replica);
+    knows(&sentinel, &replica).await;
     let rig = Rig::start(&[("routes/1", counted(&origin, 1000, &sentinel, &json!({})))]).await;
     assert_eq!(ask(&rig).await.0, 200);
     let key = master.cli(&["KEYS", "plugin-limit-count:*"]);
-    until(&replica, &["GET", &key], |count| count == "1");
+    replica.until(&["GET", &key], |count| count == "1").await;
     assert_eq!(sentinel.cli(&["SENTINEL", "FAILOVER", "m"]), "OK");
+    names(&sentinel, &replica).await;
     let port = replica.address.port().to_string();
-    until(&sentinel, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "m"], |said| said.ends_with(&port));
     // The sentinel says so too, in a while.
     assert_eq!(master.cli(&["REPLICAOF", "127.0.0.1", &port]), "OK");
     let mut answer = ask(&rig).await;
@@ -131,7 +133,7 @@ async fn a_replica_is_used_if_it_is_asked_for() {
     let master = Redis::start(folder, &[]).await;
     let replica = replica(&master, folder, &["--replica-read-only", "no"]).await;
     let sentinel = Redis::sentinel(master.address, folder, &[]).await;
-    knows(&sentinel, &replica);
+    knows(&sentinel, &replica).await;
     let more = json!({"redis_role": "slave"});
     let rig = Rig::start(&[("routes/1", counted(&origin, 1, &sentinel, &more))]).await;
     assert_eq!(ask(&rig).await, (200, "0".to_owned()));
