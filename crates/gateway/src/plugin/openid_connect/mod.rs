@@ -139,9 +139,10 @@ impl OpenidConnect {
         Ok(Arc::new(Self(Arc::new(Party {
             provider: Provider::new(&config)?,
             bearer: Bearer::new(&config)?,
-            sign_in: match config.bearer_only {
-                true => None,
-                false => Some(SignIn::new(&config, &place.shared.stores)?),
+            sign_in: if config.bearer_only {
+                None
+            } else {
+                Some(SignIn::new(&config, &place.shared.stores)?)
             },
             rules,
             told,
