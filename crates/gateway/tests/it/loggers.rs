@@ -74,8 +74,9 @@ async fn formats_can_tell_of_connecting_and_of_limits() {
     let mut route = logged(origin.address, "http-logger", &config);
     route["plugins"]["limit-count"] = json!({"count": 2, "time_window": 3600, "key": "http_x_id"});
     // The dead node is asked first.
+    let node = |port: u16, priority: i32| json!({"host": "127.0.0.1", "port": port, "weight": 1, "priority": priority});
     route["upstream"] =
-        json!({"nodes": {"127.0.0.1:1": 100, origin.address.to_string(): 1}, "retries": 1});
+        json!({"nodes": [node(1, 1), node(origin.address.port(), 0)], "retries": 1});
     let rig = Rig::start(&[("routes/1", route)]).await;
     for (connects, remaining) in [(true, 1), (true, 0), (false, 0)] {
         let request = rig.gateway.client.get(rig.gateway.url("/a")).header("x-id", "jack");
