@@ -1,4 +1,5 @@
-//! mocking: answers with an example, or with something made up by a schema, without an upstream.
+//! mocking: answers with an example, or with something made up by a schema, without an upstream. `x-mock-by`
+//! names this gateway, as `Server` does.
 
 use std::{sync::Arc, time::Duration};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use pingora::http::RequestHeader;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Flow, Kind, Place, Plugin, Shared, config};
 use crate::{answer::Answer, exchange::Exchange, scrape::scrape};
@@ -38,8 +38,7 @@ impl Plugin for PublicApi {
     fn access(&self, exchange: &mut Exchange, request: &mut RequestHeader) -> Flow {
         let uri = self.uri.as_deref().unwrap_or_else(|| exchange.path(request));
         if uri != METRICS {
-            let body = json!({"error_msg": "404 Route Not Found"});
-            return Answer::json(StatusCode::NOT_FOUND, &body).into();
+            return Answer::page(StatusCode::NOT_FOUND).into();
         }
         Flow::wait(scrape(Arc::clone(&self.shared), false), |text, _, _| {
             Answer::text(StatusCode::OK, text)
