@@ -156,3 +156,41 @@ fn key(exchange: &Exchange, request: &RequestHeader) -> String {
     key.push_str(exchange.path(request));
     key
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_time_doubles_with_failures_up_to_its_end() {
+        let breaker = ApiBreaker {
+            shared: Arc::default(),
+            answer: Answer::page(http::StatusCode::BAD_GATEWAY),
+            unhealthy: serde_json::from_value(json!({"http_statuses": [500], "failures": 2}))
+                .unwrap(),
+            healthy: serde_json::from_value(json!({"http_statuses": [200], "successes": 3}))
+                .unwrap(),
+            open_ms_max: 10_000,
+            texts: None,
+        };
+        let mut seen = Breaker::default();
+        let mut now_ms = 1_000_000;
+        for open_ms in [2000, 4000, 8000, 10_000, 10_000] {
+            breaker.note_failure(&mut seen, now_ms);
+            breaker.note_failure(&mut seen, now_ms);
+            assert!(breaker.is_open(&seen, now_ms + open_ms), "{open_ms}");
+            assert!(!breaker.is_open(&seen, now_ms + open_ms + 1), "{open_ms}");
+            now_ms += open_ms + 1;
+        }
+        for _ in 0..2 {
+            breaker.note_success(&mut seen);
+        }
+        breaker.note_failure(&mut seen, now_ms);
+        for left in [8, 8, 0] {
+            breaker.note_success(&mut seen);
+            assert_eq!(seen.failures.min(8), left, "successes are counted in a row");
+        }
+    }
+}

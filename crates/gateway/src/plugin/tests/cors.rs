@@ -97,6 +97,21 @@ fn who_may_see_timings_is_said_apart() {
 }
 
 #[test]
+fn what_an_upstream_says_is_written_over_only_by_own_words() {
+    let plugin = plugin("cors", &json!({"allow_origins": "https://a.com,https://b.com"}));
+    for (origin, expected) in [("https://b.com", "https://b.com"), ("https://c.com", "*")] {
+        let mut exchange = exchange();
+        let mut request = request("/", &[("origin", origin)]);
+        rewrite(&plugin, &mut exchange, &mut request);
+        let mut head = pingora::http::ResponseHeader::build(200, None).unwrap();
+        head.append_header("access-control-allow-origin", "*").unwrap();
+        plugin.response_headers(&mut exchange, &request, &mut head);
+        let told: Vec<_> = head.headers.get_all("access-control-allow-origin").iter().collect();
+        assert_eq!(told, [expected]);
+    }
+}
+
+#[test]
 fn without_requested_headers_there_are_none_to_echo() {
     let plugin = plugin("cors", &json!({"allow_headers": "**"}));
     assert_eq!(told(&plugin, Some("https://a.com"), "access-control-allow-headers"), None);

@@ -147,6 +147,18 @@ fn a_breaker_opens_after_failures_and_closes_after_successes() {
 }
 
 #[test]
+fn a_breaker_without_a_body_sends_no_headers() {
+    let config = json!({"break_response_code": 503.0, "unhealthy": {"failures": 1},
+        "break_response_headers": [{"key": "x-a", "value": "1"}]});
+    let breaker = plugin("api-breaker", &config);
+    upstream_answers(&breaker, "/a", 500);
+    let mut request = request("/a", &[("host", "a.com")]);
+    let answer = access(&breaker, &mut exchange(), &mut request).unwrap();
+    assert!(answer.headers.iter().all(|(name, _)| name != "x-a"));
+    assert_eq!(read(Some(answer)), (503, "page".to_owned()));
+}
+
+#[test]
 fn the_first_rule_that_fits_acts() {
     let flow = plugin(
         "workflow",

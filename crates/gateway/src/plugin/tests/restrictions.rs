@@ -75,6 +75,10 @@ fn users_may_be_held_to_methods() {
     let with_list = json!({"allowed_by_methods": methods, "whitelist": ["jill"]});
     assert_eq!(restricted(&with_list, Some("jack"), Method::POST), forbidden);
     assert_eq!(restricted(&with_list, Some("jill"), Method::GET), passed());
+    let with_black = json!({"allowed_by_methods": methods, "blacklist": ["jill"]});
+    assert_eq!(restricted(&with_black, Some("jill"), Method::POST), forbidden);
+    assert_eq!(restricted(&with_black, Some("jack"), Method::POST), passed());
+    assert_eq!(restricted(&with_black, Some("jack"), Method::GET), forbidden);
 }
 
 #[test]
@@ -211,6 +215,24 @@ fn what_changes_something_needs_the_token_of_the_cookie() {
         request.set_method(method);
         assert_eq!(read(access(&plugin("csrf", &config), &mut exchange(), &mut request)), passed());
     }
+}
+
+#[test]
+fn the_token_has_the_name_it_is_given_and_comes_with_refusals_too() {
+    let csrf = plugin("csrf", &json!({"key": "secret", "name": "X-Anti", "expires": 0}));
+    let mut refused = request("/", &[]);
+    refused.set_method(Method::DELETE);
+    let mut exchange = exchange();
+    let answer = read(access(&csrf, &mut exchange, &mut refused));
+    assert_eq!(answer, told(401, "error_msg", "no csrf token in headers"));
+    let cookie = response(&csrf, &mut exchange, &refused);
+    let cookie = header(&cookie, "set-cookie").unwrap().to_owned();
+    let (pair, rest) = cookie.split_once(';').unwrap();
+    assert_eq!(rest, "path=/;SameSite=Lax", "good for ever");
+    let token = pair.strip_prefix("X-Anti=").unwrap();
+    let mut good = request("/", &[("x-anti", token), ("cookie", pair)]);
+    good.set_method(Method::DELETE);
+    assert_eq!(read(access(&csrf, &mut exchange, &mut good)), passed());
 }
 
 #[test]

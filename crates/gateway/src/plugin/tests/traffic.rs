@@ -109,6 +109,19 @@ fn the_first_rule_that_is_met_chooses() {
 }
 
 #[test]
+fn whole_numbers_may_be_ids_and_an_empty_match_is_met() {
+    let config = json!({ "rules": [
+        { "match": [], "weighted_upstreams": [{ "upstream_id": "green", "weight": 1.0 }] }] });
+    assert_eq!(chosen(&plugin("traffic-split", &config), &[]), "green");
+    let numeric = plugin(
+        "traffic-split",
+        &json!({ "rules": [{ "weighted_upstreams": [{ "upstream_id": 7 }] }] }),
+    );
+    let answer = access(&numeric, &mut exchange(), &mut request("/", &[]));
+    assert_eq!(read(answer).1, "failed to fetch upstream info by upstream id: 7");
+}
+
+#[test]
 fn an_upstream_that_does_not_exist_is_an_error_when_its_rule_is_asked() {
     let rule = |header: &str, id: &str| {
         json!({ "match": [{ "vars": [[header, "==", "1"]] }],
