@@ -1,8 +1,13 @@
 //! forward-auth: another server is asked, and what it says is done.
 
+use std::{net::SocketAddr, sync::Arc};
+
 use gantry_testkit::Origin;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 use crate::{
     harness::{Rig, local, route},
@@ -14,6 +19,8 @@ async fn judge() -> StandIn {
     StandIn::start(|request| {
         if request.contains("x-verdict: yes\r\n") {
             ("200 OK", "X-User: jack\r\n", String::new())
+        } else if request.contains("x-verdict: elsewhere\r\n") {
+            ("302 Found", "Location: https://login.example\r\n", String::new())
         } else if let Some((_, size)) = request.split_once("x-verdict: no ") {
             let size = size.lines().next().unwrap().parse().unwrap();
             ("500 Internal Server Error", "", "x".repeat(size))
@@ -24,7 +31,7 @@ async fn judge() -> StandIn {
     .await
 }
 
-fn guarded(origin: &Origin, address: std::net::SocketAddr, more: &Value) -> Value {
+fn guarded(origin: &Origin, address: SocketAddr, more: &Value) -> Value {
     let mut route = route("/*", origin.address);
     let mut config = json!({"uri": format!("http://{address}/auth?q=1"),
         "request_headers": ["x-verdict", "x-forwarded-for"],
@@ -72,6 +79,54 @@ async fn a_no_is_passed_to_the_client_with_the_listed_headers() {
     assert_eq!(response.headers()["location"], "/login");
     assert_eq!(response.headers().get("x-other"), None);
     assert_eq!(response.text().await.unwrap(), "who are you?");
+    assert_eq!(origin.requests(), 0);
+}
+
+/// A server that lets everybody pass, with a certificate that nobody vouches for.
+async fn secure_judge() -> SocketAddr {
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls_pki_types::PrivateKeyDer::Pkcs8(pair.signing_key.serialize_der().into());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![pair.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind(local()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // A client that does not trust the certificate breaks off.
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_server_nobody_vouches_for_is_not_asked_unless_told_otherwise() {
+    let (origin, address) = (Origin::start("one").await, secure_judge().await);
+    let uri = format!("https://localhost:{}/auth", address.port());
+    let rig = Rig::start(&[("routes/1", guarded(&origin, address, &json!({"uri": uri})))]).await;
+    assert_eq!(rig.gateway.fetch("/").await.0, 403);
+    let trusting = json!({"uri": uri, "ssl_verify": false, "keepalive": false});
+    rig.put("routes/1", &guarded(&origin, address, &trusting)).await;
+    assert_eq!(rig.gateway.fetch("/").await.0, 200);
+}
+
+#[tokio::test]
+async fn who_is_sent_elsewhere_goes_there() {
+    let (origin, judge) = (Origin::start("one").await, judge().await);
+    let rig = Rig::start(&[("routes/1", guarded(&origin, judge.address, &json!({})))]).await;
+    let request = rig.gateway.client.get(rig.gateway.url("/")).header("x-verdict", "elsewhere");
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), 302);
+    assert_eq!(response.headers()["location"], "https://login.example");
     assert_eq!(origin.requests(), 0);
 }
 

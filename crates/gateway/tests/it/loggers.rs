@@ -183,6 +183,25 @@ async fn a_loggers_own_format_goes_before_that_of_the_metadata() {
 }
 
 #[tokio::test]
+async fn the_record_says_who_it_was() {
+    let origin = Origin::start("one").await;
+    let (address, mut received) = collector(vec![]).await;
+    let config = json!({"uri": format!("http://{address}/"), "batch_max_size": 1});
+    let mut route = logged(origin.address, "http-logger", &config);
+    route["plugins"]["key-auth"] = json!({});
+    let jack = json!({"username": "jack", "plugins": {"key-auth": {"key": "k"}}});
+    let rig = Rig::start(&[("consumers/jack", jack), ("routes/1", route)]).await;
+    for (key, status, consumer) in
+        [("k", 200, json!({"username": "jack"})), ("wrong", 401, Value::Null)]
+    {
+        let request = rig.gateway.client.get(rig.gateway.url("/")).header("apikey", key);
+        assert_eq!(request.send().await.unwrap().status(), status);
+        let entry: Value = serde_json::from_str(&received.recv().await.unwrap().1).unwrap();
+        assert_eq!((&entry["consumer"], &entry["response"]["status"]), (&consumer, &json!(status)));
+    }
+}
+
+#[tokio::test]
 async fn bodies_are_shown_when_their_expressions_hold() {
     let origin = Origin::start("one").await;
     let (address, mut received) = collector(vec![]).await;

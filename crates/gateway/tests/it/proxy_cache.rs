@@ -71,6 +71,17 @@ async fn memory_answers_until_it_is_purged() {
 }
 
 #[tokio::test]
+async fn posts_are_kept_where_they_are_listed() {
+    let origin = Scripted::counting("").await;
+    let config = in_memory(&json!({"cache_method": ["GET", "POST"], "cache_ttl": 300.0}));
+    let rig = Rig::start(&[("routes/1", cached("/*", &origin, &config))]).await;
+    let ask = async |method: &str| ask(&rig.gateway, method, "/a", &[]).await;
+    assert_eq!(ask("POST").await, told("MISS", 200, "1"));
+    assert_eq!(ask("POST").await, told("HIT", 200, "1"));
+    assert_eq!(ask("PUT").await.2, "2");
+}
+
+#[tokio::test]
 async fn only_what_may_be_kept_is_kept() {
     let origin = Scripted::start(|request| match request.split(' ').nth(1).unwrap() {
         "/cookie" | "/cookie-kept" => answer("200 OK", "Set-Cookie: a=b\r\n", "x"),
