@@ -219,14 +219,14 @@ impl Plugin for ResponseRewrite {
 /// A search that gives up leaves everything as it was. What is not UTF-8 is read byte by byte, as
 /// ISO 8859-1 is.
 fn filtered(body: Bytes, filters: &[(Scope, Substitution)]) -> Bytes {
-    match std::str::from_utf8(&body) {
-        Ok(text) => substituted(text.to_owned(), filters).map_or(body.clone(), Bytes::from),
+    let changed = match std::str::from_utf8(&body) {
+        Ok(text) => substituted(text.to_owned(), filters).map(Bytes::from),
         Err(_) => {
             let text = body.iter().copied().map(char::from).collect();
-            let changed = substituted(text, filters);
-            changed.map_or(body.clone(), |text| bytes_of(&text).into())
+            substituted(text, filters).map(|text| bytes_of(&text).into())
         }
-    }
+    };
+    changed.unwrap_or(body)
 }
 
 /// The bytes of a text that was read byte by byte; what a replacement adds beyond that is UTF-8.

@@ -169,6 +169,49 @@ async fn others_change_the_plain_body_and_answers_of_our_own_are_compressed() {
 }
 
 #[tokio::test]
+async fn only_what_is_long_enough_and_new_enough_is_compressed() {
+    let of = |length: usize, more: Value| {
+        let mut plugins = json!({"response-rewrite": {"body": "x".repeat(length)}});
+        plugins.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        plugins
+    };
+    let origin = Origin::start("one").await;
+    let gzip = json!({"gzip": {"types": "*", "min_length": 30.0, "comp_level": 9}});
+    let brotli = json!({"brotli": {"types": "*", "min_length": 30, "comp_level": 11, "mode": 1,
+        "lgwin": 10, "lgblock": 16}});
+    let old = json!({"gzip": {"types": "*", "http_version": 1.0}});
+    let rig = Rig::start(&[
+        ("routes/1", with("/short", &origin, of(29, gzip.clone()))),
+        ("routes/2", with("/long", &origin, of(30, gzip))),
+        ("routes/3", with("/br-short", &origin, of(29, brotli.clone()))),
+        ("routes/4", with("/br-long", &origin, of(30, brotli))),
+        ("routes/5", with("/old", &origin, of(30, old))),
+    ])
+    .await;
+    for (path, coding) in
+        [("/short", None), ("/long", Some("gzip")), ("/br-short", None), ("/br-long", Some("br"))]
+    {
+        let (head, body) = get(&rig, path, "gzip, br").await;
+        let found = head.lines().find_map(|line| line.strip_prefix("content-encoding: "));
+        assert_eq!(found, coding, "{path}");
+        match coding {
+            Some("gzip") => assert_eq!(gunzip(&body), "x".repeat(30)),
+            Some(_) => assert_eq!(unbrotli(&body), "x".repeat(30)),
+            None => assert_eq!(body, "x".repeat(29).as_bytes()),
+        }
+    }
+    for (path, compressed) in [("/old", true), ("/long", false)] {
+        let mut stream = TcpStream::connect(rig.gateway.bound.http.unwrap()).await.unwrap();
+        let head = format!("GET {path} HTTP/1.0\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        let head = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+        assert_eq!(head.contains("content-encoding: gzip"), compressed, "{path}: {head}");
+    }
+}
+
+#[tokio::test]
 async fn filters_read_compressed_bodies_of_upstreams() {
     let rig = Rig::start(&[]).await;
     let this = rig.gateway.bound.http.unwrap();

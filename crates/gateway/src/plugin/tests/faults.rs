@@ -203,6 +203,27 @@ fn the_first_of_several_actions_is_taken_and_a_rule_without_case_fits_all() {
 }
 
 #[test]
+fn mocks_have_the_kind_they_are_given() {
+    let list = json!({"type": "object", "properties": {
+        "l": {"type": "array", "example": [1, 2]}, "no": {"type": "boolean", "example": false}}});
+    let (_, kind, body) = mocked(&json!({"response_schema": list}));
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert!(kind.starts_with("application/json") && body["l"] == json!([1, 2]), "{kind} {body}");
+    assert!(body["no"].is_boolean());
+    let fixed = json!({"properties": {"a": {"type": "integer", "example": 7}}});
+    for kind in ["text/plain", "text/html;charset=utf8"] {
+        let config = json!({"response_schema": fixed, "content_type": kind});
+        assert_eq!(mocked(&config), (200, kind.to_owned(), "{\"a\":7}".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_mock_may_take_its_time() {
+    let mock = plugin("mocking", &json!({"response_example": "x", "delay": 3.0}));
+    assert!(matches!(mock.access(&mut exchange(), &mut request("/", &[])), Flow::Wait(_)));
+}
+
+#[test]
 fn a_mock_is_an_object_unless_it_says_otherwise() {
     let schema = |schema| mocked(&json!({ "response_schema": schema })).2;
     let property = json!({"properties": {"a": {"type": "integer", "example": 123}}});

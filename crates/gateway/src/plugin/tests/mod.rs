@@ -8,6 +8,7 @@ mod limits;
 mod paths;
 mod responses;
 mod restrictions;
+mod rewriting;
 mod traffic;
 mod validation;
 
