@@ -153,16 +153,17 @@ async fn a_resource_that_the_gateway_cannot_run_is_isolated_and_reported() {
     let gateway = gantry.gateway("gateway").await;
     let shop = gantry.application("shop", "/shop", origin.address).await;
     gantry.api(&shop, api("open", "/open")).await;
-    // Valid for APISIX, so the server takes it; this gateway asks no sentinels and says so.
+    // The server cannot know what is set where gateways run.
     let mut limited = api("limited", "/limited");
     limited["plugins"] = json!({ "limit-count": {
-        "count": 1, "time_window": 60, "policy": "redis-sentinel", "redis_master_name": "main",
-        "redis_sentinels": [{ "host": "127.0.0.1", "port": 1 }],
+        "count": 1, "time_window": 60, "policy": "redis",
+        "redis_host": "$env://GANTRY_TEST_NOBODY_SETS_THIS",
     } });
     let limited = gantry.api(&shop, limited).await;
     gateway.applied(gantry.revision().await).await;
 
     assert_eq!(gateway.get("/shop/open").await.status(), 200, "its neighbour is served");
+    assert_eq!(gateway.get("/shop/limited").await.status(), 503, "what has no limit is closed");
     eventually("the problem is visible in the instance", || async {
         let instances = gantry.call(Method::GET, &gantry.cluster_path("/instances"), None).await;
         problems_of(&instances["list"][0])
