@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Ok(exporter) => exporter,
         Err(why) => return failed(&why),
     };
+    lifecycle::raise_file_limit();
     let done = match command {
         Command::Server(options) => command::server::run(&options),
         Command::Gateway(options) => command::gateway::run(options),

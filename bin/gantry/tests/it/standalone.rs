@@ -164,3 +164,17 @@ async fn a_hangup_does_not_end_the_gateway_and_the_access_log_begins_anew() {
     assert_eq!(get(&gateway, "/a").await, 200);
     eventually("a line is in the new file", || async { lines(log.clone()) > 0 }).await;
 }
+
+#[tokio::test]
+async fn a_gateway_may_open_as_many_files_as_the_system_allows() {
+    let (origin, files) = (Origin::start("one").await, Files::new());
+    files.write("apisix.yaml", &routes("/a", &origin));
+    files.settings(&format!("standalone: {}\n", files.path("apisix.yaml")));
+    let config = files.path("gantry.yaml");
+    let few = "ulimit -Sn 100 && ulimit -Hn 900 && exec \"$0\" gateway --config \"$1\"";
+    let arguments = ["-c", few, BINARY, &config];
+    let gateway = Process::start("sh", &arguments, files.folder.path()).await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", gateway.pid())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(line.split_whitespace().collect::<Vec<_>>()[3..5], ["900", "900"]);
+}

@@ -19,7 +19,7 @@ pub struct Decoder {
 
 enum Coding {
     Identity(Bounded),
-    Gzip(MultiGzDecoder<Bounded>),
+    Gzip(Box<MultiGzDecoder<Bounded>>),
     Brotli(Box<DecompressorWriter<Bounded>>),
 }
 
@@ -45,7 +45,7 @@ impl Decoder {
         let coding = match coding.as_str() {
             _ if lines.next().is_some() => return None,
             "" | "identity" => Coding::Identity(bounded),
-            "gzip" | "x-gzip" => Coding::Gzip(MultiGzDecoder::new(bounded)),
+            "gzip" | "x-gzip" => Coding::Gzip(Box::new(MultiGzDecoder::new(bounded))),
             "br" => Coding::Brotli(Box::new(DecompressorWriter::new(bounded, BUFFER))),
             _ => return None,
         };

@@ -61,14 +61,19 @@ impl Dpop {
         head.insert("typ".to_owned(), "dpop+jwt".into());
         head.insert("jwk".to_owned(), self.public.clone());
         let place = url.split(['?', '#']).next().unwrap_or(url);
-        let mut claims = json!({ "jti": random(), "htm": method, "htu": place, "iat": now() });
+        let mut claims = Map::new();
+        claims.insert("jti".to_owned(), random().into());
+        claims.insert("htm".to_owned(), method.into());
+        claims.insert("htu".to_owned(), place.into());
+        claims.insert("iat".to_owned(), now().into());
         if let Some(token) = access_token {
-            claims["ath"] = URL_SAFE_NO_PAD.encode(Sha256::digest(token)).into();
+            let digest = URL_SAFE_NO_PAD.encode(Sha256::digest(token));
+            claims.insert("ath".to_owned(), digest.into());
         }
         if let Some(nonce) = self.nonces().get(url) {
-            claims["nonce"] = nonce.as_str().into();
+            claims.insert("nonce".to_owned(), nonce.as_str().into());
         }
-        self.signer.sign(head, &claims)
+        self.signer.sign(head, &Value::Object(claims))
     }
 
     /// Notes what an endpoint wants to see next. Answers whether that is something new.
