@@ -10,7 +10,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use super::Exchange;
 use crate::{
     machine,
-    plugin::{Decision, Exported, RequestId, url},
+    plugin::{Exported, RequestId, url},
     request,
     tls::cipher,
 };
@@ -209,7 +209,7 @@ impl<'a> Facts<'a> {
             "opentelemetry_context_traceparent"
             | "opentelemetry_trace_id"
             | "opentelemetry_span_id" => Var::from(exchange.notes.get::<Exported>()?.var(name)?),
-            "rate_limiting_info" => Var::from(exchange.notes.get::<Decision>()?.text(self)?),
+            "rate_limiting_info" => Var::from(exchange.decision.as_ref()?.text(self)?),
             "balancer_ip" => ip(exchange.attempts.address?),
             "balancer_port" => Var::Number(f64::from(exchange.attempts.address?.port())),
             "upstream_addr" => Var::from(exchange.attempts.address?.to_string()),

@@ -29,6 +29,7 @@ use crate::{
     consumer::{Consumer, Credential},
     log::Tapes,
     part::Part,
+    plugin::Decision,
     request::X_FORWARDED_PROTO,
     route::Candidate,
     snapshot::Snapshot,
@@ -75,6 +76,8 @@ pub struct Exchange {
     pub tapes: Tapes,
     /// State of single plugins, one value per type.
     pub notes: Extensions,
+    /// What limit-count has decided last. No note, as most requests have one and notes cost allocations.
+    pub(crate) decision: Option<Decision>,
     /// Results of `_meta.filter` by link, each found out once per request.
     pub(crate) filtered: Vec<(usize, bool)>,
     /// `$request_id`, made when somebody asks.
@@ -199,6 +202,7 @@ impl Exchange {
             part: None,
             tapes: Tapes::default(),
             notes: Extensions::new(),
+            decision: None,
             filtered: Vec::new(),
             id: OnceLock::new(),
         }

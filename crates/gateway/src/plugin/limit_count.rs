@@ -65,7 +65,7 @@ enum Counting {
     Delayed(Arc<Delayed>),
 }
 
-/// What a limit has decided last about a request, in [`Exchange::notes`].
+/// What a limit has decided last about a request.
 #[derive(Clone)]
 pub struct Decision {
     limit: Arc<Limit>,
@@ -232,7 +232,7 @@ impl Limit {
         }
         if let Some(&(rule, count, verdict)) = charged.last() {
             let limit = Arc::clone(self);
-            exchange.notes.insert(Decision { limit, rule, count, verdict });
+            exchange.decision = Some(Decision { limit, rule, count, verdict });
         }
         match charged.last() {
             Some((_, _, verdict)) if verdict.admitted => Flow::Next,
